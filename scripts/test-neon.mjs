@@ -1,0 +1,45 @@
+// The native tests on aarch64: cross-compiled and run under qemu's user emulation, so that the NEON kernels are checked
+// on any Linux machine. `node scripts/test-neon.mjs [part of a test's name]`; without the tools it says so and passes.
+import { spawnSync } from "node:child_process";
+import { availableParallelism } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { findCommand } from "./native-tools.mjs";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const work = join(root, "build", "neon");
+const compiler = findCommand("aarch64-linux-gnu-g++");
+const emulator = findCommand("qemu-aarch64", "qemu-aarch64-static");
+
+function step(command, args, output) {
+  const options = { cwd: root, encoding: "utf8", maxBuffer: 1 << 28, stdio: output };
+  const { status, stdout, stderr } = spawnSync(command, args, options);
+  if (status === 0) return;
+  process.stdout.write(`${stdout ?? ""}${stderr ?? ""}`);
+  process.exit(status ?? 1);
+}
+
+if (process.arch === "arm64") {
+  console.log("NEON tests: scripts/test-native.mjs runs them on this machine");
+  process.exit(0);
+}
+if (compiler === undefined || emulator === undefined) {
+  console.log("NEON tests: not run. They need: apt-get install g++-aarch64-linux-gnu qemu-user");
+  process.exit(0);
+}
+step("cmake", [
+  "-S",
+  root,
+  "-B",
+  work,
+  "-DCMAKE_SYSTEM_NAME=Linux",
+  "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
+  `-DCMAKE_CXX_COMPILER=${compiler}`,
+  // The libraries of the cross compiler then need no place that the emulator finds.
+  "-DCMAKE_EXE_LINKER_FLAGS=-static",
+  "-DCMAKE_BUILD_TYPE=Release",
+  "-DK2_TESTS=ON",
+  "-DK2_WERROR=ON",
+]);
+step("cmake", ["--build", work, "--parallel", String(availableParallelism())]);
+step(emulator, [join(work, "k2_tests"), ...process.argv.slice(2)], "inherit");
