@@ -1,0 +1,60 @@
+// The workers of one engine. The engine thread calls For(); it and the workers share the range in chunks.
+// Workers spin briefly between calls (an op takes microseconds), then park: an idle engine costs no CPU.
+// What a chunk computes must not depend on which thread takes it, so results never depend on the thread
+// count.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "base/status.h"
+
+namespace k2 {
+
+class ThreadPool {
+ public:
+  // `threads` includes the calling thread; 1 starts no worker.
+  static Result<std::unique_ptr<ThreadPool>> Create(int threads);
+  ~ThreadPool();
+
+  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+
+  // Calls work(first, last, thread) for chunks of at most `grain` that cover [0, n); returns when all are
+  // done. `thread` is in [0, threads()), for scratch memory. Only the engine thread calls this; calls do not
+  // nest.
+  template <typename Work>
+  void For(int64_t n, int64_t grain, const Work& work) {
+    if (n <= 0) return;
+    Run(
+        n, grain < 1 ? 1 : grain,
+        [](const void* context, int64_t first, int64_t last, int thread) {
+          (*static_cast<const Work*>(context))(first, last, thread);
+        },
+        &work);
+  }
+
+ private:
+  using WorkFunction = void (*)(const void* context, int64_t first, int64_t last, int thread);
+
+  ThreadPool() = default;
+  void Run(int64_t n, int64_t grain, WorkFunction function, const void* context);
+  void TakeChunks(int thread);
+  void WorkerLoop(int thread);
+
+  std::vector<std::thread> workers_;
+
+  // One job at a time; written by the engine thread before `epoch_` is advanced.
+  WorkFunction function_ = nullptr;
+  const void* context_ = nullptr;
+  int64_t n_ = 0;
+  int64_t grain_ = 1;
+
+  alignas(64) std::atomic<int64_t> next_{0};        // first index that nobody has taken
+  alignas(64) std::atomic<uint32_t> epoch_{0};      // job number; bit 31 asks the workers to end
+  alignas(64) std::atomic<int32_t> unfinished_{0};  // workers that have not finished the job
+};
+
+}  // namespace k2
