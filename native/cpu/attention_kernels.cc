@@ -1,0 +1,99 @@
+// The attention kernels of every ISA that this build can hold: one body, compiled once per region.
+#include "cpu/attention_kernels.h"
+
+#include <bit>
+#include <cstring>
+
+#include "base/dtype.h"
+#include "base/fast_math.h"
+#include "cpu/region.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace k2::scalar {
+namespace {
+#include "cpu/vectors_scalar.inl.h"
+
+#include "cpu/attention_operand_f32.inl.h"
+
+#include "cpu/attention_body.inl.h"
+}  // namespace
+}  // namespace k2::scalar
+
+#if defined(__x86_64__)
+
+K2_REGION_BEGIN("avx2,fma,f16c")
+namespace k2::avx2 {
+namespace {
+#include "cpu/vectors_avx2.inl.h"
+
+#include "cpu/attention_operand_f32.inl.h"
+
+#include "cpu/attention_body.inl.h"
+}  // namespace
+}  // namespace k2::avx2
+K2_REGION_END
+
+K2_REGION_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")
+namespace k2::avx512 {
+namespace {
+#include "cpu/vectors_avx512.inl.h"
+
+#include "cpu/attention_operand_f32.inl.h"
+
+#include "cpu/attention_body.inl.h"
+}  // namespace
+}  // namespace k2::avx512
+K2_REGION_END
+
+K2_REGION_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
+namespace k2::avx512_bf16 {
+namespace {
+#include "cpu/vectors_avx512.inl.h"
+
+#include "cpu/attention_operand_bf16.inl.h"
+
+#include "cpu/attention_body.inl.h"
+}  // namespace
+}  // namespace k2::avx512_bf16
+K2_REGION_END
+
+#elif defined(__aarch64__)
+
+namespace k2::neon {
+namespace {
+#include "cpu/vectors_neon.inl.h"
+
+#include "cpu/attention_operand_f32.inl.h"
+
+#include "cpu/attention_body.inl.h"
+}  // namespace
+}  // namespace k2::neon
+
+#endif
+
+namespace k2 {
+
+AttentionKernels AttentionKernelsFor(Isa isa) {
+  switch (isa) {
+#if defined(__x86_64__)
+    case Isa::kAvx2:
+      return avx2::kKernels;
+    case Isa::kAvx512:
+      return avx512::kKernels;
+    case Isa::kAvx512Bf16:
+      return avx512_bf16::kKernels;
+#elif defined(__aarch64__)
+    case Isa::kNeon:
+      return neon::kKernels;
+#endif
+    default:
+      return scalar::kKernels;
+  }
+}
+
+}  // namespace k2

@@ -1,0 +1,79 @@
+#include "cpu/cpu_backend.h"
+
+#include <utility>
+
+#include "cpu/linear.h"
+#include "ops/registry.h"
+
+namespace k2 {
+
+CpuBackend::CpuBackend(Isa isa, std::unique_ptr<ThreadPool> pool)
+    : isa_(isa),
+      pool_(std::move(pool)),
+      linear_scratch_(LinearKernelsFor(isa), *pool_),
+      experts_(linear_scratch_, ElementwiseKernelsFor(isa)) {}
+
+Result<std::unique_ptr<Backend>> CpuBackend::Make(const BackendOptions& options) {
+  if (options.threads < 1) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "Expected at least 1 for threads, got " + std::to_string(options.threads));
+  }
+  Result<Isa> isa = ChooseIsa(options.isa);
+  if (!isa.ok()) return isa.status();
+  Result<std::unique_ptr<ThreadPool>> pool = ThreadPool::Create(options.threads);
+  if (!pool.ok()) return pool.status();
+  return std::unique_ptr<Backend>(new CpuBackend(isa.value(), std::move(pool.value())));
+}
+
+std::string CpuBackend::kernels() const {
+  return std::string(IsaName(isa_)) + ", " + std::to_string(pool_->threads()) +
+         (pool_->threads() == 1 ? " thread" : " threads");
+}
+
+// Backend::Prepare is left out: its memory is for the composed feed-forwards, and ours are fused.
+Status CpuBackend::Prepare(const BackendShapes& shapes) {
+  K2_RETURN_IF_ERROR(linear_scratch_.Prepare(shapes));
+  K2_RETURN_IF_ERROR(experts_.Prepare(shapes));
+  K2_RETURN_IF_ERROR(elementwise_.Prepare(shapes, isa_));
+  K2_RETURN_IF_ERROR(router_.Prepare(shapes, pool_->threads()));
+  return attention_.Prepare(shapes, pool_->threads(), isa_);
+}
+
+int64_t CpuBackend::ScratchBytes(const BackendShapes& shapes) const {
+  return linear_scratch_.Bytes(shapes) + experts_.Bytes(shapes) + Elementwise::ScratchBytes(shapes) +
+         TopKRouter::ScratchBytes(shapes, pool_->threads()) +
+         Attention::ScratchBytes(shapes, pool_->threads());
+}
+
+int64_t CpuBackend::CacheBytesPerToken(const BackendShapes& shapes) const {
+  return Attention::CacheBytesPerToken(shapes);
+}
+
+void CpuBackend::Embed(const EmbedParams& p) { elementwise_.Embed(p, *pool_); }
+void CpuBackend::RmsNorm(const RmsNormParams& p) { elementwise_.RmsNorm(p, *pool_); }
+void CpuBackend::Linear(const LinearParams& p) { CpuLinear(linear_scratch_, p); }
+void CpuBackend::Rope(const RopeParams& p) { elementwise_.Rope(p, *pool_); }
+void CpuBackend::AppendKv(const AppendKvParams& p) { attention_.AppendKv(p, *pool_); }
+void CpuBackend::LatentAttention(const LatentAttentionParams& p) { attention_.LatentAttention(p, *pool_); }
+void CpuBackend::Router(const RouterParams& p) { router_.Route(p, *pool_); }
+void CpuBackend::SwiGlu(const SwiGluParams& p) { elementwise_.SwiGlu(p, *pool_); }
+void CpuBackend::Add(const AddParams& p) { elementwise_.Add(p, *pool_); }
+void CpuBackend::FeedForward(const FeedForwardParams& p) { experts_.FeedForward(p); }
+void CpuBackend::RoutedExperts(const RoutedExpertsParams& p) { experts_.RoutedExperts(p); }
+
+BackendEntry CpuBackendEntry() {
+  return {.name = "cpu",
+          .make = CpuBackend::Make,
+          .absent_because = [] { return std::string(); },
+          .kernel_sets =
+              [] {
+                std::string names;
+                for (Isa isa : SupportedIsas()) {
+                  names += names.empty() ? "" : " ";
+                  names += IsaName(isa);
+                }
+                return names;
+              }};
+}
+
+}  // namespace k2

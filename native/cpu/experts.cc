@@ -1,0 +1,244 @@
+#include "cpu/experts.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "cpu/for_ahead.h"
+
+namespace k2 {
+namespace {
+
+// Row block `block` of `w` times `count` rows of activations.
+RowBlock BlockOf(const Weight& w, int64_t block, ActivationFormat format, PackedRows x, int64_t count,
+                 float* out) {
+  return {.weight = &w,
+          .first_row = block * kBlockRows,
+          .format = format,
+          .x = x.rows,
+          .x_stride = x.stride,
+          .chosen = nullptr,
+          .count = count,
+          .out = out,
+          .next = {}};
+}
+
+int64_t Blocks(const Weight& w) { return (w.rows + kBlockRows - 1) / kBlockRows; }
+
+int64_t MostPerToken(const BackendShapes& shapes, ActivationFormat format) {
+  return std::max(shapes.chosen * PackedStride(format, shapes.expert_width),
+                  PackedStride(format, shapes.dense_width));
+}
+
+}  // namespace
+
+// Memory: [hidden rows | groups | first | sorted tokens | sorted weights].
+CpuExperts::Sizes CpuExperts::SizesOf(const BackendShapes& shapes) const {
+  const int64_t tokens = LinearScratch::SlabTokens(shapes);
+  const auto padded = [](int64_t bytes) { return (bytes + 63) / 64 * 64; };
+  const ActivationFormat usual = scratch_.kernels().format(Weight{.storage = Storage::kBf16}, false);
+  Sizes sizes;
+  // Room for one token in any format, so that float weights go through in smaller slabs.
+  sizes.hidden =
+      std::max(tokens * MostPerToken(shapes, usual), MostPerToken(shapes, ActivationFormat::kFloat));
+  sizes.groups = padded(std::max<int64_t>(1, shapes.experts) * static_cast<int64_t>(sizeof(Group)));
+  sizes.first = padded((shapes.experts + 1) * static_cast<int64_t>(sizeof(int64_t)));
+  sizes.sorted = padded(tokens * shapes.chosen * static_cast<int64_t>(sizeof(float)));
+  return sizes;
+}
+
+int64_t CpuExperts::Bytes(const BackendShapes& shapes) const {
+  const Sizes sizes = SizesOf(shapes);
+  return sizes.hidden + sizes.groups + sizes.first + 2 * sizes.sorted;
+}
+
+Status CpuExperts::Prepare(const BackendShapes& shapes) {
+  const Sizes sizes = SizesOf(shapes);
+  Result<AlignedBuffer> buffer =
+      AlignedBuffer::Allocate(static_cast<size_t>(Bytes(shapes)), "the hidden rows of the experts");
+  if (!buffer.ok()) return buffer.status();
+  buffer_ = std::move(buffer.value());
+  uint8_t* next = buffer_.data();
+  const auto take = [&](int64_t bytes) {
+    uint8_t* const taken = next;
+    next += bytes;
+    return taken;
+  };
+  hidden_bytes_ = sizes.hidden;
+  hidden_ = take(sizes.hidden);
+  groups_ = reinterpret_cast<Group*>(take(sizes.groups));
+  first_ = reinterpret_cast<int64_t*>(take(sizes.first));
+  sorted_tokens_ = reinterpret_cast<int32_t*>(take(sizes.sorted));
+  sorted_weights_ = reinterpret_cast<float*>(take(sizes.sorted));
+  return {};
+}
+
+int64_t CpuExperts::HiddenStride(const Expert& expert) const {
+  return PackedStride(scratch_.kernels().format(*expert.down, false), expert.down->columns);
+}
+
+int64_t CpuExperts::TokensAtOnce(int64_t hidden_bytes_per_token) const {
+  return std::clamp<int64_t>(hidden_bytes_ / hidden_bytes_per_token, 1, scratch_.slab_tokens());
+}
+
+void CpuExperts::FeedForward(const FeedForwardParams& p) {
+  const int64_t stride = HiddenStride(p.weights);
+  const int64_t slab = TokensAtOnce(stride);
+  for (int64_t first = 0; first < p.x.rows; first += slab) {
+    const int64_t tokens = std::min(slab, p.x.rows - first);
+    const Group group = {&p.weights, nullptr, nullptr, tokens, hidden_, stride};
+    Run({p.x.row(first), tokens, p.x.columns, p.x.stride}, {p.y.row(first), tokens, p.y.columns, p.y.stride},
+        {&group, 1});
+  }
+}
+
+void CpuExperts::RoutedExperts(const RoutedExpertsParams& p) {
+  int64_t stride = 1;
+  for (const Expert& expert : p.experts) stride = std::max(stride, HiddenStride(expert));
+  const int64_t slab = TokensAtOnce(stride * p.chosen);
+  for (int64_t first = 0; first < p.x.rows; first += slab) {
+    const int64_t tokens = std::min(slab, p.x.rows - first);
+    const int64_t groups = SortByExpert(p.experts, p.expert_ids + first * p.chosen,
+                                        p.expert_weights + first * p.chosen, tokens, p.chosen);
+    Run({p.x.row(first), tokens, p.x.columns, p.x.stride}, {p.y.row(first), tokens, p.y.columns, p.y.stride},
+        {groups_, static_cast<size_t>(groups)});
+  }
+}
+
+// A counting sort of (token, expert) pairs: experts ascend, and so do the tokens of each.
+int64_t CpuExperts::SortByExpert(std::span<const Expert> experts, const int32_t* ids, const float* weights,
+                                 int64_t tokens, int64_t chosen) {
+  const int64_t pairs = tokens * chosen, count = static_cast<int64_t>(experts.size());
+  std::fill_n(first_, count + 1, 0);
+  for (int64_t i = 0; i < pairs; ++i) ++first_[ids[i] + 1];
+  int64_t groups = 0;
+  uint8_t* hidden = hidden_;
+  for (int64_t e = 0; e < count; ++e) {
+    const int64_t rows = first_[e + 1];
+    first_[e + 1] += first_[e];
+    if (rows == 0) continue;
+    const Expert& expert = experts[static_cast<size_t>(e)];
+    const int64_t stride = HiddenStride(expert);
+    groups_[groups++] = {&expert, sorted_tokens_ + first_[e], sorted_weights_ + first_[e], rows, hidden,
+                         stride};
+    hidden += rows * stride;
+  }
+  for (int64_t i = 0; i < pairs; ++i) {
+    const int64_t place = first_[ids[i]]++;
+    sorted_tokens_[place] = static_cast<int32_t>(i / chosen);
+    sorted_weights_[place] = weights[i];
+  }
+  return groups;
+}
+
+void CpuExperts::Run(const Tensor& x, const Tensor& y, std::span<const Group> groups) {
+  scratch_.Begin(x);
+  for (const Group& group : groups) {
+    scratch_.Rows(scratch_.kernels().format(*group.expert->gate, false));
+    scratch_.Rows(scratch_.kernels().format(*group.expert->up, false));
+  }
+  GateAndUp(groups);
+  Down(groups, y);
+}
+
+// Tasks are (expert, rows of gate and up): the same rows of both for all of the expert's tokens, so that what
+// is stored is already the packed input of `down`.
+void CpuExperts::GateAndUp(std::span<const Group> groups) {
+  if (groups.empty()) return;
+  const LinearKernels& kernels = scratch_.kernels();
+  int64_t pairs = 0;
+  for (const Group& group : groups) pairs += group.count;
+  const int64_t experts = static_cast<int64_t>(groups.size());
+  const Weight& any = *groups[0].expert->gate;
+  const int64_t blocks = Blocks(any);
+  const int64_t per_task = BlocksPerTask(2 * kBlockRows * any.row_bytes(), pairs / experts);
+  const int64_t tasks = (blocks + per_task - 1) / per_task;
+
+  ForAhead(scratch_.pool(), experts * tasks, [&](int64_t task, int64_t next_task, int thread) {
+    const Group& group = groups[static_cast<size_t>(task / tasks)];
+    const Weight &gate = *group.expert->gate, &up = *group.expert->up;
+    const ActivationFormat gate_format = kernels.format(gate, false), up_format = kernels.format(up, false);
+    const ActivationFormat hidden_format = kernels.format(*group.expert->down, false);
+    float *const gate_sums = scratch_.Sums(thread, 0), *const up_sums = scratch_.Sums(thread, 1);
+    const int64_t first = task % tasks * per_task, last = std::min(blocks, first + per_task);
+    for (int64_t block = first; block < last; ++block) {
+      RowBlock gate_block =
+          BlockOf(gate, block, gate_format, scratch_.Rows(gate_format), group.count, gate_sums);
+      RowBlock up_block = BlockOf(up, block, up_format, scratch_.Rows(up_format), group.count, up_sums);
+      gate_block.chosen = up_block.chosen = group.tokens;
+      gate_block.next = RowBlockBytes(up, block * kBlockRows);
+      if (block + 1 < last) {
+        up_block.next = RowBlockBytes(gate, (block + 1) * kBlockRows);
+      } else if (next_task >= 0) {
+        up_block.next = RowBlockBytes(*groups[static_cast<size_t>(next_task / tasks)].expert->gate,
+                                      next_task % tasks * per_task * kBlockRows);
+      }
+      kernels.row_block(gate_block);
+      kernels.row_block(up_block);
+      elementwise_.swiglu(gate_sums, up_sums, group.count * kBlockRows, gate_sums);
+      StoreHidden(group, hidden_format, block, gate_sums);
+    }
+  });
+}
+
+// Columns [16 block, 16 block + 16) of the hidden rows; behind the last ones, zeros up to a whole step.
+void CpuExperts::StoreHidden(const Group& group, ActivationFormat format, int64_t block,
+                             const float* h) const {
+  const int64_t columns = group.expert->down->columns, first = block * kBlockRows;
+  const int64_t count = std::min<int64_t>(kBlockRows, columns - first);
+  const int64_t element = ActivationBytes(format);
+  const int64_t written = (first + (count + 7) / 8 * 8) * element;
+  for (int64_t t = 0; t < group.count; ++t) {
+    uint8_t* const row = group.hidden + t * group.hidden_stride;
+    scratch_.kernels().pack(format, h + t * kBlockRows, count, row + first * element);
+    if (first + count == columns)
+      std::memset(row + written, 0, static_cast<size_t>(group.hidden_stride - written));
+  }
+}
+
+// Tasks are rows of y: a task adds all experts to its rows, in ascending id, so no two threads share a
+// number.
+void CpuExperts::Down(std::span<const Group> groups, const Tensor& y) {
+  if (groups.empty()) return;
+  const LinearKernels& kernels = scratch_.kernels();
+  int64_t pairs = 0, block_bytes = 0;
+  for (const Group& group : groups) {
+    pairs += group.count;
+    block_bytes += kBlockRows * group.expert->down->row_bytes();
+  }
+  const int64_t blocks = Blocks(*groups[0].expert->down);
+  const int64_t per_task = BlocksPerTask(block_bytes, pairs / static_cast<int64_t>(groups.size()));
+
+  ForAhead(scratch_.pool(), (blocks + per_task - 1) / per_task,
+           [&](int64_t task, int64_t next_task, int thread) {
+             float* const sums = scratch_.Sums(thread, 0);
+             const int64_t last = std::min(blocks, (task + 1) * per_task);
+             for (int64_t block = task * per_task; block < last; ++block) {
+               const int64_t first_row = block * kBlockRows,
+                             next_block = block + 1 < last ? block + 1 : next_task * per_task;
+               for (size_t i = 0; i < groups.size(); ++i) {
+                 const Group& group = groups[i];
+                 const Weight& down = *group.expert->down;
+                 RowBlock b = BlockOf(down, block, kernels.format(down, false),
+                                      {group.hidden, group.hidden_stride}, group.count, sums);
+                 if (i + 1 < groups.size()) {
+                   b.next = RowBlockBytes(*groups[i + 1].expert->down, first_row);
+                 } else if (next_block >= 0) {
+                   b.next = RowBlockBytes(*groups[0].expert->down, next_block * kBlockRows);
+                 }
+                 kernels.row_block(b);
+                 const int64_t rows = std::min<int64_t>(kBlockRows, down.rows - first_row);
+                 for (int64_t t = 0; t < group.count; ++t) {
+                   const float* const sum = sums + t * kBlockRows;
+                   float* const out = y.row(group.tokens == nullptr ? t : group.tokens[t]) + first_row;
+                   if (group.weights == nullptr) {
+                     std::memcpy(out, sum, sizeof(float) * static_cast<size_t>(rows));
+                   } else {
+                     for (int64_t n = 0; n < rows; ++n) out[n] += group.weights[t] * sum[n];
+                   }
+                 }
+               }
+             }
+           });
+}
+
+}  // namespace k2

@@ -1,0 +1,86 @@
+// The kernels under every linear: y[T, N] = x[T, K] W[N, K]^T for 16 rows of W at a time, straight from the
+// checkpoint's row-major bytes. Lane = row: a vector holds one number of each of the 16 rows, so a result
+// never crosses lanes and its sum runs through K in the same order whatever T, the neighbours or the threads
+// are:
+//   for each step of 32 columns:  part = sum over the step in order;  result = fma(part, scale, result)
+// One table of functions per instruction set; the work around the blocks is portable (linear.cc, experts.cc).
+#pragma once
+
+#include <cstdint>
+
+#include "base/tensor.h"
+#include "cpu/isa.h"
+
+namespace k2 {
+
+constexpr int kBlockRows = 16;
+// Columns whose products are summed before the scale is applied.
+constexpr int kStepColumns = 32;
+
+// How a row of activations lies in memory. Each element takes 4 bytes (floats) or 2 (pairs).
+enum class ActivationFormat : uint8_t {
+  kFloat,        // f32 as it is
+  kRounded,      // f32 rounded to bf16, for kernels that multiply in f32
+  kPairs,        // bf16
+  kNibblePairs,  // bf16, each 8 columns in the order 0 4 1 5 2 6 3 7: the order in which one shift of an INT4
+                 // word brings its nibbles into the two halves of a lane
+};
+constexpr int kActivationFormats = 4;
+
+constexpr int64_t ActivationBytes(ActivationFormat format) {
+  return format == ActivationFormat::kFloat || format == ActivationFormat::kRounded ? 4 : 2;
+}
+
+// Bytes that this thread will need next, asked of memory a little with every step of the current block.
+struct PrefetchRange {
+  const uint8_t* data = nullptr;
+  int64_t data_bytes = 0;
+  const uint8_t* scales = nullptr;
+  int64_t scale_bytes = 0;
+};
+
+// Rows [first_row, first_row + 16) of a weight, as far as it has them, times `count` rows of activations.
+struct RowBlock {
+  const Weight* weight;
+  int64_t first_row;
+  ActivationFormat format;
+  const uint8_t* x;       // activations; pairs are padded with zeros to whole steps, floats are not
+  int64_t x_stride;       // bytes
+  const int32_t* chosen;  // [count] rows of x; null: rows 0, 1, 2, ...
+  int64_t count;
+  float* out;  // [count, 16], 64-byte aligned; lanes past the weight's last row get finite or NaN garbage
+  PrefetchRange next;
+};
+
+struct LinearKernels {
+  Isa isa;
+  // Activations that row_block wants for a weight. `full_precision` keeps them unrounded.
+  ActivationFormat (*format)(const Weight& weight, bool full_precision);
+  // Stores n floats in a format; n up to the next multiple of 8 is filled with zeros.
+  void (*pack)(ActivationFormat format, const float* x, int64_t n, uint8_t* out);
+  void (*row_block)(const RowBlock& block);
+};
+
+const LinearKernels& LinearKernelsFor(Isa isa);
+
+// Bytes from one packed row to the next: whole steps, and an odd number of cache lines, so that the same
+// column of several tokens never competes for one set of the first-level cache.
+constexpr int64_t PackedStride(ActivationFormat format, int64_t columns) {
+  const int64_t steps = (columns + kStepColumns - 1) / kStepColumns;
+  return (steps * kStepColumns * ActivationBytes(format) / 64 | 1) * 64;
+}
+
+// Bytes of weight and scales that one row block reads.
+PrefetchRange RowBlockBytes(const Weight& weight, int64_t first_row);
+
+// For the kernels' bodies; not inline, so that they are compiled without any region's instructions.
+
+// Whether a scale may change inside a step: FP8 blocks whose width is no multiple of 32. Such weights are
+// scaled while they are decoded, and multiplied as floats.
+bool ScalesInsideSteps(const Weight& weight);
+// Scales of `steps` steps from `column` on, [step][16]; FP8.
+void BlockScales(const Weight& weight, int64_t first_row, int64_t column, int64_t steps, float* scales);
+// panel[column][16] *= the scale of each number; FP8.
+void ScalePanel(const Weight& weight, int64_t first_row, int64_t column, int64_t columns, float* panel);
+
+}  // namespace k2

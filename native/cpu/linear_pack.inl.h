@@ -1,0 +1,34 @@
+// Packing of activations; included after the lanes of an ISA.
+
+// 16 floats in a format.
+K2_INLINE void Pack16(ActivationFormat format, const float* x, uint8_t* out) {
+  switch (format) {
+    case ActivationFormat::kFloat:
+      __builtin_memcpy(out, x, 64);
+      return;
+    case ActivationFormat::kRounded: {
+      alignas(64) float rounded[16];
+      Store(rounded, RoundToBf16(Load(x)));
+      __builtin_memcpy(out, rounded, 64);
+      return;
+    }
+    case ActivationFormat::kPairs:
+    case ActivationFormat::kNibblePairs:
+#if defined(K2_PAIR_DOT)
+      StorePairs(Load(x), format == ActivationFormat::kNibblePairs, out);
+#endif
+      return;
+  }
+}
+
+void PackRow(ActivationFormat format, const float* x, int64_t n, uint8_t* out) {
+  const int64_t bytes = format == ActivationFormat::kFloat || format == ActivationFormat::kRounded ? 4 : 2;
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) Pack16(format, x + i, out + i * bytes);
+  if (i == n) return;
+  alignas(64) float padded[16] = {};
+  alignas(64) uint8_t packed[64];
+  __builtin_memcpy(padded, x + i, static_cast<size_t>(n - i) * 4);
+  Pack16(format, padded, packed);
+  __builtin_memcpy(out + i * bytes, packed, static_cast<size_t>((n - i + 7) / 8 * 8 * bytes));
+}
