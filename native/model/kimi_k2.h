@@ -1,0 +1,84 @@
+// The forward pass of the Kimi K2 family (DeepSeek-V3 graph), written once for all backends.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "model/kv_cache.h"
+#include "model/spec.h"
+#include "model/weights.h"
+#include "ops/backend.h"
+
+namespace k2 {
+
+// Consecutive tokens of one session inside a batch.
+struct BatchPart {
+  KvCache* cache;  // has room reserved for the tokens at its length
+  std::span<const int32_t> ids;
+  AttentionForm form;
+  Tensor logits;  // [n, V]: where the logits of the last n of the tokens go; n may be 0
+};
+
+// One forward step: rows of several sessions. Nothing that a row yields depends on the other rows.
+struct Batch {
+  std::vector<BatchPart> parts;
+};
+
+class KimiK2 {
+ public:
+  // `batch_tokens` is the most rows of one Forward.
+  static Result<std::unique_ptr<KimiK2>> Create(const ModelSpec& spec, std::unique_ptr<Weights> weights,
+                                                std::unique_ptr<Backend> backend, int64_t batch_tokens);
+
+  // Runs the batch; the caches hold the new rows but are not committed. `keep_going` is asked before every
+  // layer; false ends the step with kAborted.
+  Status Forward(const Batch& batch, const std::function<bool()>& keep_going);
+
+  KvCache NewCache() const { return KvCache(spec_.layers, cache_bytes_per_token_); }
+  const ModelSpec& spec() const { return spec_; }
+  const Backend& backend() const { return *backend_; }
+  int64_t batch_tokens() const { return batch_tokens_; }
+
+  // Bytes of activations that Create takes, beside the backend's own scratch.
+  static int64_t ActivationBytes(const ModelSpec& spec, int64_t batch_tokens);
+
+ private:
+  // Rows of one step. Names follow the paper; shapes in letters of docs/shapes.md.
+  struct Activations {
+    Tensor x;               // [T, D] residual stream
+    Tensor normed;          // [T, D]
+    Tensor block_out;       // [T, D]
+    Tensor q_latent;        // [T, Rq]
+    Tensor q;               // [T, H (Dn + Dr)]
+    Tensor kv;              // [T, R + Dr]
+    Tensor heads_out;       // [T, H Dv]
+    Tensor router;          // [T, E]
+    Tensor expert_weights;  // [T, K]
+    int32_t* expert_ids;    // [T, K]
+
+    // The part that a step of `n` tokens uses.
+    Activations Rows(int64_t n) const;
+  };
+
+  KimiK2() = default;
+  void Attention(const LayerWeights& w, const Activations& a, std::span<const Segment> segments);
+  void FeedForward(const LayerWeights& w, const Activations& a);
+  void Head(const Batch& batch, std::span<const Segment> segments, const Activations& a);
+  // Cuts `memory` (null: only counts) into the tensors of `out`; returns the bytes they take.
+  static int64_t Layout(const ModelSpec& spec, int64_t batch_tokens, float* memory, Activations& out);
+
+  ModelSpec spec_;
+  RopeTable rope_;
+  std::unique_ptr<Weights> weights_;
+  std::unique_ptr<Backend> backend_;
+  AlignedBuffer activation_memory_;
+  Activations activations_;  // of batch_tokens_ rows
+  int64_t batch_tokens_ = 0;
+  int64_t cache_bytes_per_token_ = 0;
+  std::vector<int32_t> ids_;        // [T]
+  std::vector<int64_t> positions_;  // [T]
+};
+
+}  // namespace k2

@@ -1,0 +1,49 @@
+#include "model/kv_cache.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace k2 {
+
+Status KvCache::Reserve(int64_t count) {
+  const size_t first_written = static_cast<size_t>(length_ / kPageTokens);
+  const size_t needed = static_cast<size_t>((length_ + count + kPageTokens - 1) / kPageTokens);
+  const auto usable = [&](size_t i) { return i < pages_.size() && pages_[i].use_count() == 1; };
+  const size_t page_bytes = static_cast<size_t>(layers_ * layer_bytes());
+  std::vector<std::pair<size_t, Page>> fresh;
+  for (size_t i = first_written; i < needed; ++i) {
+    if (usable(i)) continue;
+    Result<AlignedBuffer> buffer = AlignedBuffer::Allocate(page_bytes, "a cache page");
+    if (!buffer.ok()) return buffer.status();
+    fresh.emplace_back(i, std::make_shared<AlignedBuffer>(std::move(buffer.value())));
+    if (i < pages_.size()) std::memcpy(fresh.back().second->data(), pages_[i]->data(), page_bytes);
+  }
+  if (fresh.empty()) return {};
+  pages_.resize(std::max(pages_.size(), needed));
+  for (auto& [i, page] : fresh) pages_[i] = std::move(page);
+  Readdress();
+  return {};
+}
+
+void KvCache::Truncate(int64_t length) {
+  length_ = length;
+  pages_.resize(static_cast<size_t>((length + kPageTokens - 1) / kPageTokens));
+  Readdress();
+}
+
+void KvCache::Readdress() {
+  addresses_.resize(static_cast<size_t>(layers_) * pages_.size());
+  for (int64_t layer = 0; layer < layers_; ++layer) {
+    for (size_t i = 0; i < pages_.size(); ++i) {
+      addresses_[static_cast<size_t>(layer) * pages_.size() + i] = pages_[i]->data() + layer * layer_bytes();
+    }
+  }
+}
+
+CacheView KvCache::Layer(int64_t layer) const {
+  return {.pages = {addresses_.data() + static_cast<size_t>(layer) * pages_.size(), pages_.size()},
+          .page_tokens = kPageTokens};
+}
+
+}  // namespace k2
