@@ -1,0 +1,133 @@
+// A loaded model and the one thread that computes with it. Calls come in from any thread as jobs; every
+// callback is made on the engine thread (Take's also on the caller's, when tokens already wait). Nothing here
+// knows Node.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine/batcher.h"
+#include "engine/session.h"
+#include "model/kimi_k2.h"
+
+namespace k2 {
+
+enum class AttentionChoice { kAuto, kAbsorbed, kExpanded };
+
+struct EngineOptions {
+  std::string device = "cpu";
+  std::string isa = {};  // empty: the best that the processor has
+  int threads = 1;
+  int64_t context_tokens = 4096;
+  AttentionChoice attention = AttentionChoice::kAuto;
+  int64_t batch_tokens = 512;
+};
+
+Status CheckEngineOptions(const EngineOptions& options);
+
+// Sizes that are known before anything is loaded.
+struct MemoryPlan {
+  int64_t cache_bytes_per_token = 0;  // over all layers
+  int64_t page_tokens = 0;
+  int64_t scratch_bytes = 0;
+};
+Result<MemoryPlan> PlanMemory(const ModelSpec& spec, const EngineOptions& options);
+
+// The form of a prefill: a matter of the call's own length, so that no cut by the engine can change a bit.
+AttentionForm ChooseForm(const ModelSpec& spec, AttentionChoice choice, int64_t call_tokens);
+
+class Engine {
+ public:
+  using SessionResult = Result<std::shared_ptr<Session>>;
+  using Progress = std::function<void(uint64_t done_bytes, uint64_t total_bytes)>;
+
+  // Does no work. `paths` and `rows` are the resolved checkpoint.
+  static Result<std::shared_ptr<Engine>> Create(const ModelSpec& spec, EngineOptions options,
+                                                std::vector<std::string> paths, std::vector<WeightRow> rows);
+  // Stops and joins.
+  ~Engine();
+
+  // Starts the engine thread, which maps the files and then serves. Once.
+  Status Load(Progress progress, StatusCallback finish);
+  void AbortLoad() { abort_load_.store(true); }
+
+  Result<std::shared_ptr<Session>> CreateSession();
+
+  // Each fails at once when the session is busy or the engine is not serving; otherwise `finish` is called
+  // once.
+  Status Prefill(std::shared_ptr<Session> session, std::vector<int32_t> ids, float* logits,
+                 StatusCallback finish);
+  Status Fork(std::shared_ptr<Session> session, std::function<void(SessionResult)> finish);
+  Status Rewind(std::shared_ptr<Session> session, int64_t position, StatusCallback finish);
+  Status StartDecode(std::shared_ptr<Session> session, SamplingOptions options);
+  // Gives the waiting tokens, or waits for some.
+  Status Take(const std::shared_ptr<Session>& session, TokensCallback deliver);
+  Status StopDecode(std::shared_ptr<Session> session, int64_t kept, StatusCallback finish);
+  void Abort(const std::shared_ptr<Session>& session);
+  void DisposeSession(std::shared_ptr<Session> session);
+
+  // Ends everything; running calls get invalid-state. `finish` is called on the engine thread, last of all.
+  void Dispose(StatusCallback finish);
+  // Dispose and wait.
+  void Stop();
+
+  const ModelSpec& spec() const { return spec_; }
+  const EngineOptions& options() const { return options_; }
+
+ private:
+  enum class Phase { kCreated, kLoading, kServing, kDisposed };
+  using Job = std::function<void()>;
+
+  Engine(const ModelSpec& spec, EngineOptions options) : spec_(spec), options_(std::move(options)) {}
+
+  // Queues a job for the engine thread; refused once the engine is not serving.
+  Status Post(Job job);
+  // Marks the session busy for `call`, or says why it cannot begin.
+  Status Begin(Session& session, Session::Activity activity, const char* call);
+
+  // Engine thread: lifecycle (engine.cc).
+  void ThreadMain(Progress progress, StatusCallback loaded);
+  Status LoadModel(const Progress& progress);
+  void Serve();
+  void Shutdown();
+  void Activate(const std::shared_ptr<Session>& session);
+
+  // Engine thread: one forward step for all sessions that have work (engine_step.cc).
+  bool HasWork() const;
+  void Step();
+  void FinishPrefillPart(Session& session, size_t ids, const float* last_logits);
+  void SampleNext(Session& session);
+  bool KeepGoing(const std::vector<StepPart>& parts);
+  void HandleAborts();
+  void EndDecode(Session& session, DecodeEnd end, Status status);
+  void Settle(Session& session, const Status& status);
+  void Rollback(Session& session);
+
+  const ModelSpec spec_;
+  const EngineOptions options_;
+  std::vector<std::string> paths_;
+  std::vector<WeightRow> rows_;
+
+  std::thread thread_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<Job> jobs_;                         // guarded by mutex_
+  Phase phase_ = Phase::kCreated;                 // guarded by mutex_
+  std::vector<StatusCallback> on_disposed_;       // guarded by mutex_
+  std::vector<std::weak_ptr<Session>> sessions_;  // guarded by mutex_
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> abort_load_{false};
+
+  // Engine thread.
+  std::unique_ptr<KimiK2> model_;
+  Sampler sampler_;
+  std::vector<std::shared_ptr<Session>> active_;  // sessions with a task
+  std::vector<float> step_logits_;                // [sessions of the step, V]
+};
+
+}  // namespace k2

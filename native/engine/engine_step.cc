@@ -1,0 +1,249 @@
+// One forward step: the batch that the batcher planned, and what each session makes of its rows.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <new>
+
+#include "engine/engine.h"
+
+namespace k2 {
+namespace {
+
+Status Aborted() { return Status(ErrorCode::kAborted, "Expected the call to finish, got an abort"); }
+
+// Ends a session whose numbers are no longer numbers.
+Status CheckFinite(const float* logits, int64_t rows, int64_t vocab, int64_t first_position) {
+  for (int64_t i = 0; i < rows * vocab; ++i) {
+    if (std::isfinite(logits[i])) continue;
+    return Status(ErrorCode::kNumericalFault,
+                  "Expected finite logits at position " + std::to_string(first_position + i / vocab) +
+                      ", got " + std::to_string(logits[i]) + " for token " + std::to_string(i % vocab));
+  }
+  return {};
+}
+
+}  // namespace
+
+bool Engine::HasWork() const {
+  return std::any_of(active_.begin(), active_.end(),
+                     [](const std::shared_ptr<Session>& session) { return HasStepWork(*session); });
+}
+
+// Between layers: a session that was aborted gets its answer now, while the others' step goes on.
+bool Engine::KeepGoing(const std::vector<StepPart>& parts) {
+  if (stopping_.load(std::memory_order_relaxed)) return false;
+  bool wanted = false;
+  for (const StepPart& part : parts) {
+    Session& session = *part.session;
+    if (!session.settled && session.abort_requested.load(std::memory_order_relaxed))
+      Settle(session, Aborted());
+    wanted |= !session.settled;
+  }
+  return wanted;
+}
+
+void Engine::HandleAborts() {
+  for (const std::shared_ptr<Session>& session : active_) {
+    if (session->settled || !session->abort_requested.load()) continue;
+    Settle(*session, Aborted());
+    Rollback(*session);
+  }
+  std::erase_if(active_, [](const std::shared_ptr<Session>& session) { return session->settled; });
+}
+
+void Engine::Step() {
+  const int64_t vocab = spec_.vocab;
+  const std::vector<StepPart> parts = PlanStep(active_, static_cast<size_t>(options_.batch_tokens));
+  step_logits_.resize(parts.size() * static_cast<size_t>(vocab));
+
+  Batch batch;
+  std::vector<float*> last_logits;  // of each part; null where it wants none
+  int64_t decode_tokens = 0, prefill_tokens = 0;
+  float* next_logits = step_logits_.data();
+  Status status;
+  for (const StepPart& part : parts) {
+    Session& session = *part.session;
+    if (Status reserved = session.cache.Reserve(static_cast<int64_t>(part.ids)); !reserved.ok()) {
+      Settle(session, reserved);
+      Rollback(session);
+      continue;
+    }
+    BatchPart row{.cache = &session.cache,
+                  .ids = {},
+                  .form = AttentionForm::kAbsorbed,
+                  .logits = {nullptr, 0, vocab, vocab}};
+    if (!session.prefill) {
+      row.ids = std::span(session.tokens).last(1);
+      row.logits = {next_logits, 1, vocab, vocab};
+      ++decode_tokens;
+    } else {
+      const PrefillTask& task = *session.prefill;
+      row.ids = std::span(task.ids).subspan(task.done, part.ids);
+      row.form = task.form;
+      const size_t end = task.done + part.ids;
+      if (task.logits != nullptr && end > task.unreported) {
+        const size_t first = std::max(task.done, task.unreported);
+        row.logits = {task.logits + static_cast<int64_t>(first - task.unreported) * vocab,
+                      static_cast<int64_t>(end - first), vocab, vocab};
+      } else if (task.logits == nullptr && end == task.ids.size()) {
+        row.logits = {next_logits, 1, vocab, vocab};
+      }
+      prefill_tokens += static_cast<int64_t>(part.ids);
+    }
+    if (row.logits.data == next_logits) next_logits += vocab;
+    last_logits.push_back(row.logits.rows > 0 ? row.logits.row(row.logits.rows - 1) : nullptr);
+    batch.parts.push_back(row);
+  }
+  std::vector<StepPart> running;
+  for (const StepPart& part : parts) {
+    if (!part.session->settled) running.push_back(part);
+  }
+
+  const auto start = std::chrono::steady_clock::now();
+  try {
+    if (!running.empty()) status = model_->Forward(batch, [&] { return KeepGoing(running); });
+  } catch (const std::bad_alloc&) {
+    status =
+        Status(ErrorCode::kOutOfMemory, "Expected memory for a forward step, got a refusal of the system");
+  }
+  const int64_t elapsed_ns =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start).count();
+
+  for (size_t i = 0; i < running.size(); ++i) {
+    Session& session = *running[i].session;
+    if (!status.ok() && !session.settled)
+      Settle(session, stopping_.load() ? Status(ErrorCode::kInvalidState,
+                                                "Expected the model to live until the call ends, got dispose")
+                                       : status);
+    if (session.settled) {
+      Rollback(session);
+      continue;
+    }
+    const int64_t ids = static_cast<int64_t>(running[i].ids);
+    session.cache.Commit(ids);
+    // A step is shared: each session is charged for its part of the rows.
+    const int64_t share_ns = elapsed_ns * ids / (decode_tokens + prefill_tokens);
+    if (session.prefill) {
+      session.timings.prefill_ns += share_ns;
+      session.timings.prefill_tokens += ids;
+      FinishPrefillPart(session, running[i].ids, last_logits[i]);
+    } else {
+      session.timings.decode_ns += share_ns;
+      session.timings.decode_tokens += 1;
+      session.pending = false;
+      session.logits = std::make_shared<const std::vector<float>>(last_logits[i], last_logits[i] + vocab);
+      SampleNext(session);
+    }
+  }
+  std::erase_if(active_, [](const std::shared_ptr<Session>& session) { return session->settled; });
+}
+
+void Engine::FinishPrefillPart(Session& session, size_t ids, const float* last_logits) {
+  PrefillTask& task = *session.prefill;
+  const int64_t vocab = spec_.vocab;
+  task.done += ids;
+  if (last_logits != nullptr) {
+    // Rows of this part that carry logits end at last_logits.
+    const int64_t rows =
+        task.logits == nullptr ? 1 : static_cast<int64_t>(std::min(ids, task.done - task.unreported));
+    const int64_t first_position = session.cache.length() - rows;
+    Status finite = CheckFinite(last_logits - (rows - 1) * vocab, rows, vocab, first_position);
+    if (!finite.ok()) {
+      session.faulted.store(true);
+      Settle(session, finite);
+      Rollback(session);
+      return;
+    }
+  }
+  if (task.done < task.ids.size()) return;
+  session.tokens.insert(session.tokens.end(), task.ids.begin() + (session.pending ? 1 : 0), task.ids.end());
+  session.pending = false;
+  session.logits = std::make_shared<const std::vector<float>>(last_logits, last_logits + vocab);
+  session.position.store(static_cast<int64_t>(session.tokens.size()));
+  Settle(session, {});
+  session.prefill.reset();
+}
+
+void Engine::SampleNext(Session& session) {
+  DecodeTask& task = *session.decode;
+  const int64_t position = static_cast<int64_t>(session.tokens.size());
+  if (task.produced == task.options.max_tokens) return EndDecode(session, DecodeEnd::kMaxTokens, {});
+  if (position >= options_.context_tokens) return EndDecode(session, DecodeEnd::kContextFull, {});
+
+  Result<SampledToken> sampled = sampler_.Sample(*session.logits, session.tokens, position, task.options);
+  if (!sampled.ok()) {
+    if (sampled.status().code() == ErrorCode::kNumericalFault) session.faulted.store(true);
+    return EndDecode(session, DecodeEnd::kRunning, sampled.status());
+  }
+  if (task.produced == 0) task.first_logits = session.logits;
+  const int32_t id = sampled.value().id;
+  session.tokens.push_back(id);
+  session.pending = true;
+  session.logits.reset();
+  session.position.store(position + 1);
+  ++task.produced;
+
+  const std::vector<int32_t>& stops = task.options.stop_tokens;
+  DecodeEnd end = DecodeEnd::kRunning;
+  if (std::find(stops.begin(), stops.end(), id) != stops.end()) {
+    end = DecodeEnd::kStop;
+  } else if (task.produced == task.options.max_tokens) {
+    end = DecodeEnd::kMaxTokens;
+  } else if (position + 1 >= options_.context_tokens) {
+    end = DecodeEnd::kContextFull;
+  }
+  task.ended = end != DecodeEnd::kRunning;
+
+  TokensCallback taker;
+  TokenDelivery delivery;
+  {
+    std::lock_guard lock(session.queue.mutex);
+    session.queue.tokens.push_back(std::move(sampled.value()));
+    session.queue.end = end;
+    taker = std::exchange(session.queue.taker, nullptr);
+    if (taker) delivery = session.queue.TakeAll();
+  }
+  if (taker) taker(std::move(delivery));
+}
+
+// Ends decoding without a further token.
+void Engine::EndDecode(Session& session, DecodeEnd end, Status status) {
+  session.decode->ended = true;
+  TokensCallback taker;
+  TokenDelivery delivery;
+  {
+    std::lock_guard lock(session.queue.mutex);
+    session.queue.end = end;
+    session.queue.status = std::move(status);
+    taker = std::exchange(session.queue.taker, nullptr);
+    if (taker) delivery = session.queue.TakeAll();
+  }
+  if (taker) taker(std::move(delivery));
+}
+
+// Gives the caller of the running task its answer.
+void Engine::Settle(Session& session, const Status& status) {
+  if (session.prefill && !session.settled) {
+    session.settled = true;
+    StatusCallback finish = std::move(session.prefill->finish);
+    session.activity.store(Session::Activity::kIdle);
+    finish(status);
+  } else if (session.decode && !session.decode->ended) {
+    // The session stays in decoding until StopDecode says how many tokens were consumed.
+    session.settled = true;
+    if (status.code() == ErrorCode::kAborted) {
+      EndDecode(session, DecodeEnd::kAborted, {});
+    } else {
+      EndDecode(session, DecodeEnd::kRunning, status);
+    }
+  }
+}
+
+// Takes the session back to where its settled task began (a prefill) or to its last whole token (decoding).
+void Engine::Rollback(Session& session) {
+  session.prefill.reset();
+  const int64_t cached = static_cast<int64_t>(session.tokens.size()) - (session.pending ? 1 : 0);
+  session.cache.Truncate(std::min(cached, session.cache.length()));
+}
+
+}  // namespace k2

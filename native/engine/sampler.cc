@@ -1,0 +1,193 @@
+#include "engine/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <string>
+#include <unordered_map>
+
+#include "base/rng.h"
+
+namespace k2 {
+namespace {
+
+constexpr float kNever = -std::numeric_limits<float>::infinity();
+
+Status Expected(const char* what, const char* option, const std::string& got) {
+  return Status(ErrorCode::kInvalidArgument,
+                std::string("Expected ") + what + " for " + option + ", got " + got);
+}
+
+}  // namespace
+
+Status CheckSampling(const SamplingOptions& o, int64_t vocab) {
+  const struct {
+    bool good;
+    const char* what;
+    const char* option;
+    double got;
+  } numbers[] = {
+      {o.max_tokens >= 0, "a number of at least 0", "maxTokens", static_cast<double>(o.max_tokens)},
+      {o.temperature >= 0 && o.temperature <= 100, "0..100", "temperature", o.temperature},
+      {o.top_k >= 0, "a number of at least 0", "topK", static_cast<double>(o.top_k)},
+      {o.top_p > 0 && o.top_p <= 1, "a number above 0, at most 1", "topP", o.top_p},
+      {o.min_p >= 0 && o.min_p <= 1, "0..1", "minP", o.min_p},
+      {o.repetition_penalty > 0 && o.repetition_penalty <= 100, "a number above 0, at most 100",
+       "repetitionPenalty", o.repetition_penalty},
+      {std::fabs(o.presence_penalty) <= 100, "-100..100", "presencePenalty", o.presence_penalty},
+      {std::fabs(o.frequency_penalty) <= 100, "-100..100", "frequencyPenalty", o.frequency_penalty},
+      {o.penalty_tokens >= 0, "a number of at least 0", "penaltyTokens",
+       static_cast<double>(o.penalty_tokens)},
+      {o.top_logprobs >= 0 && o.top_logprobs <= vocab, "0..vocab_size", "topLogprobs",
+       static_cast<double>(o.top_logprobs)},
+  };
+  for (const auto& number : numbers) {
+    if (!number.good) return Expected(number.what, number.option, std::to_string(number.got));
+  }
+  const auto in_vocabulary = [vocab](const std::vector<int32_t>& ids, const char* option) -> Status {
+    for (int32_t id : ids) {
+      if (id < 0 || id >= vocab) return Expected("ids of the vocabulary", option, std::to_string(id));
+    }
+    return {};
+  };
+  K2_RETURN_IF_ERROR(in_vocabulary(o.stop_tokens, "stopTokens"));
+  K2_RETURN_IF_ERROR(in_vocabulary(o.bias_ids, "logitBias"));
+  if (o.bias_ids.size() != o.bias_values.size()) {
+    return Expected("as many ids as values", "logitBias", std::to_string(o.bias_values.size()));
+  }
+  for (float value : o.bias_values) {
+    if (!std::isfinite(value)) return Expected("finite numbers", "logitBias", std::to_string(value));
+  }
+  const size_t words = static_cast<size_t>((vocab + 31) / 32);
+  if (!o.mask.empty() && o.mask.size() != words) {
+    return Expected("one bit per token of the vocabulary", "mask", std::to_string(o.mask.size()) + " words");
+  }
+  return {};
+}
+
+// Turns scores_ from the model's logits into those of the options.
+Status Sampler::Adjust(std::span<const int32_t> history, const SamplingOptions& o) {
+  if (o.repetition_penalty != 1 || o.presence_penalty != 0 || o.frequency_penalty != 0) {
+    const size_t window = o.penalty_tokens == 0
+                              ? history.size()
+                              : std::min(history.size(), static_cast<size_t>(o.penalty_tokens));
+    std::unordered_map<int32_t, int> counts;
+    for (int32_t id : history.last(window)) ++counts[id];
+    for (const auto& [id, count] : counts) {
+      float& score = scores_[static_cast<size_t>(id)];
+      const double penalized = score > 0 ? score / o.repetition_penalty : score * o.repetition_penalty;
+      score = static_cast<float>(penalized - o.presence_penalty - o.frequency_penalty * count);
+    }
+  }
+  for (size_t i = 0; i < o.bias_ids.size(); ++i)
+    scores_[static_cast<size_t>(o.bias_ids[i])] += o.bias_values[i];
+  if (!o.mask.empty()) {
+    bool any = false;
+    for (size_t id = 0; id < scores_.size(); ++id) {
+      const bool allowed = (o.mask[id >> 5] >> (id & 31)) & 1u;
+      if (!allowed) scores_[id] = kNever;
+      any |= allowed;
+    }
+    if (!any) return Expected("at least one allowed token", "mask", "none");
+  }
+  return {};
+}
+
+int32_t Sampler::Draw(double uniform, const SamplingOptions& o) {
+  const auto better = [this](int32_t a, int32_t b) {
+    const float x = scores_[static_cast<size_t>(a)], y = scores_[static_cast<size_t>(b)];
+    return x != y ? x > y : a < b;
+  };
+  candidates_.resize(scores_.size());
+  std::iota(candidates_.begin(), candidates_.end(), 0);
+  std::erase_if(candidates_, [this](int32_t id) { return scores_[static_cast<size_t>(id)] == kNever; });
+
+  const float largest =
+      scores_[static_cast<size_t>(*std::min_element(candidates_.begin(), candidates_.end(), better))];
+  const auto weight = [&](int32_t id) {
+    return std::exp((double{scores_[static_cast<size_t>(id)]} - largest) / o.temperature);
+  };
+
+  // Sorts the best `count`; a few hundred are nearly always enough, and sorting the vocabulary costs
+  // milliseconds.
+  size_t sorted = 0;
+  const auto sort_best = [&](size_t count) {
+    count = std::min(count, candidates_.size());
+    if (count <= sorted) return;
+    const auto first = candidates_.begin() + static_cast<std::ptrdiff_t>(sorted);
+    const auto middle = candidates_.begin() + static_cast<std::ptrdiff_t>(count);
+    std::partial_sort(first, middle, candidates_.end(), better);
+    sorted = count;
+  };
+
+  if (o.top_k > 0 && static_cast<size_t>(o.top_k) < candidates_.size()) {
+    sort_best(static_cast<size_t>(o.top_k));
+    candidates_.resize(static_cast<size_t>(o.top_k));
+  }
+  double total = 0;
+  for (int32_t id : candidates_) total += weight(id);
+  if (o.top_p < 1) {
+    // The smallest set of best candidates whose probabilities reach top_p; at least one.
+    size_t kept = 0;
+    double sum = 0;
+    for (; kept < candidates_.size() && sum < o.top_p * total; ++kept) {
+      if (kept == sorted) sort_best(std::max<size_t>(256, sorted * 4));
+      sum += weight(candidates_[kept]);
+    }
+    candidates_.resize(std::max<size_t>(kept, 1));
+    total = kept == 0 ? weight(candidates_[0]) : sum;
+  }
+  if (o.min_p > 0) {
+    std::erase_if(candidates_, [&](int32_t id) { return weight(id) < o.min_p; });
+    total = 0;
+    for (int32_t id : candidates_) total += weight(id);
+  }
+  double left = uniform * total;
+  for (int32_t id : candidates_) {
+    left -= weight(id);
+    if (left < 0) return id;
+  }
+  return candidates_.back();  // rounding left a sliver above the last one
+}
+
+Result<SampledToken> Sampler::Sample(std::span<const float> logits, std::span<const int32_t> history,
+                                     int64_t position, const SamplingOptions& o) {
+  for (size_t id = 0; id < logits.size(); ++id) {
+    if (!std::isfinite(logits[id])) {
+      return Status(ErrorCode::kNumericalFault,
+                    "Expected finite logits at position " + std::to_string(position) + ", got " +
+                        std::to_string(logits[id]) + " for token " + std::to_string(id));
+    }
+  }
+  scores_.assign(logits.begin(), logits.end());
+  K2_RETURN_IF_ERROR(Adjust(history, o));
+
+  SampledToken token;
+  if (o.temperature == 0) {
+    token.id = static_cast<int32_t>(std::max_element(scores_.begin(), scores_.end()) - scores_.begin());
+  } else {
+    token.id = Draw(UniformAt(o.seed, static_cast<uint64_t>(position)), o);
+  }
+  if (!o.logprobs && o.top_logprobs == 0) return token;
+
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (float logit : logits) sum += std::exp(logit - largest);
+  const double log_sum = largest + std::log(sum);
+  token.logprob = static_cast<float>(logits[static_cast<size_t>(token.id)] - log_sum);
+  candidates_.resize(logits.size());
+  std::iota(candidates_.begin(), candidates_.end(), 0);
+  const auto best = candidates_.begin() + static_cast<std::ptrdiff_t>(o.top_logprobs);
+  std::partial_sort(candidates_.begin(), best, candidates_.end(), [logits](int32_t a, int32_t b) {
+    const float x = logits[static_cast<size_t>(a)], y = logits[static_cast<size_t>(b)];
+    return x != y ? x > y : a < b;
+  });
+  for (auto id = candidates_.begin(); id != best; ++id) {
+    token.top_ids.push_back(*id);
+    token.top_logprobs.push_back(static_cast<float>(logits[static_cast<size_t>(*id)] - log_sum));
+  }
+  return token;
+}
+
+}  // namespace k2
