@@ -1,0 +1,102 @@
+#include "binding/convert.h"
+#include "binding/handles.h"
+
+namespace k2 {
+namespace {
+
+// What a constructor receives from Wrap; `new` from JavaScript has no such value and gets an empty handle.
+template <typename T>
+T* FromExternal(const Napi::CallbackInfo& info) {
+  return info.Length() == 1 && info[0].IsExternal() ? info[0].As<Napi::External<T>>().Data() : nullptr;
+}
+
+}  // namespace
+
+Napi::Function EngineHandle::Define(Napi::Env env) {
+  return DefineClass(
+      env, "NativeEngine",
+      {InstanceMethod<&EngineHandle::Load>("load"), InstanceMethod<&EngineHandle::AbortLoad>("abortLoad"),
+       InstanceMethod<&EngineHandle::CreateSession>("createSession"),
+       InstanceMethod<&EngineHandle::Dispose>("dispose")});
+}
+
+Napi::Value EngineHandle::Wrap(Napi::Env env, std::shared_ptr<Engine> engine) {
+  return Environment::Of(env).engine_class.New({Napi::External<std::shared_ptr<Engine>>::New(env, &engine)});
+}
+
+EngineHandle::EngineHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  if (auto* engine = FromExternal<std::shared_ptr<Engine>>(info)) {
+    engine_ = *engine;
+    running_ = Environment::Of(info.Env()).engines;
+    running_->insert(engine_.get());
+  } else {
+    Napi::TypeError::New(info.Env(), "NativeEngine is made by createEngine").ThrowAsJavaScriptException();
+  }
+}
+
+EngineHandle::~EngineHandle() {
+  if (engine_ == nullptr) return;
+  engine_->Stop();
+  running_->erase(engine_.get());
+}
+
+Napi::Value EngineHandle::Load(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Call call(env);
+  if (engine_ == nullptr)
+    return call.Reject(env, Status(ErrorCode::kInvalidState, "Expected an engine, got none"));
+  Engine::Progress progress;
+  if (info[0].IsFunction()) {
+    // Lives until the call is settled, on the JavaScript thread alone.
+    auto* function = new Napi::FunctionReference(Napi::Persistent(info[0].As<Napi::Function>()));
+    const std::shared_ptr<Channel> channel = Environment::Of(env).channel;
+    progress = [channel, function](uint64_t done, uint64_t total) {
+      channel->Post([function, done, total](Napi::Env e) {
+        function->Call({Napi::String::New(e, "map"), Napi::Number::New(e, static_cast<double>(done)),
+                        Napi::Number::New(e, static_cast<double>(total))});
+        if (e.IsExceptionPending()) e.GetAndClearPendingException();  // lib wraps the user's callback
+      });
+    };
+    const Status status = engine_->Load(std::move(progress), [call, function, channel](Status result) {
+      call.Settle(std::move(result));
+      channel->Post([function](Napi::Env) { delete function; });
+    });
+    if (!status.ok()) {
+      delete function;
+      return call.Reject(env, status);
+    }
+    return call.promise();
+  }
+  const Status status = engine_->Load(nullptr, [call](Status result) { call.Settle(std::move(result)); });
+  return status.ok() ? call.promise() : call.Reject(env, status);
+}
+
+Napi::Value EngineHandle::AbortLoad(const Napi::CallbackInfo& info) {
+  if (engine_ != nullptr) engine_->AbortLoad();
+  return info.Env().Undefined();
+}
+
+Napi::Value EngineHandle::CreateSession(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Result<std::shared_ptr<Session>> session =
+      engine_ != nullptr ? engine_->CreateSession()
+                         : Result<std::shared_ptr<Session>>(
+                               Status(ErrorCode::kInvalidState, "Expected an engine, got none"));
+  if (!session.ok()) {
+    ToError(env, session.status()).ThrowAsJavaScriptException();
+    return env.Undefined();
+  }
+  return SessionHandle::Wrap(env, engine_, std::move(session.value()));
+}
+
+Napi::Value EngineHandle::Dispose(const Napi::CallbackInfo& info) {
+  const Call call(info.Env());
+  if (engine_ == nullptr) {
+    call.Settle({});
+    return call.promise();
+  }
+  engine_->Dispose([call](Status status) { call.Settle(std::move(status)); });
+  return call.promise();
+}
+
+}  // namespace k2
