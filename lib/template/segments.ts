@@ -1,0 +1,132 @@
+// A prompt is a list of segments, and only a control segment can become a control token: all text, whoever wrote it, is
+// encoded with special tokens switched off. Text between two control tokens is one string for the tokenizer, as in the
+// published pipeline, where a merge may cross from the template's words into the user's.
+
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { K2Error } from "../errors";
+
+/** The control tokens that chat layouts and tool calls are made of. */
+export type ControlName =
+  | "<|im_system|>"
+  | "<|im_user|>"
+  | "<|im_assistant|>"
+  | "<|im_middle|>"
+  | "<|im_end|>"
+  | "<|tool_calls_section_begin|>"
+  | "<|tool_calls_section_end|>"
+  | "<|tool_call_begin|>"
+  | "<|tool_call_argument_begin|>"
+  | "<|tool_call_end|>"
+  | "<think>"
+  | "</think>";
+
+export type Segment =
+  | { readonly kind: "control"; readonly name: ControlName }
+  /** Words of the layout itself. */
+  | { readonly kind: "template"; readonly text: string }
+  /** Everything that came from outside: content, names, schemas, arguments, results. */
+  | { readonly kind: "content"; readonly text: string };
+
+/** What prompts need of a tokenizer: text to ids that never are control tokens, and control tokens by name. */
+export interface PromptTokenizer {
+  encode(text: string): Int32Array;
+  /** In slices, so that a long text does not hold JavaScript's thread. */
+  encodeAsync(text: string, options?: { signal?: AbortSignal | undefined }): Promise<Int32Array>;
+  /** undefined where the checkpoint does not declare the token. */
+  controlId(name: string): number | undefined;
+}
+
+/** The ids of a prompt. */
+export function encodeSegments(segments: readonly Segment[], tokenizer: PromptTokenizer): Int32Array {
+  const parts: Int32Array[] = [];
+  for (const run of runsOf(segments))
+    parts.push(run.isText ? tokenizer.encode(run.text) : idOf(run, tokenizer));
+  return joinParts(parts);
+}
+
+/**
+ * Encodes prompts that grow: a run of text that stood in the previous prompt is not encoded again, so a step of a long
+ * conversation costs what is new in it.
+ */
+export class PromptEncoder {
+  private readonly tokenizer: PromptTokenizer;
+  private previous = new Map<string, Int32Array>();
+
+  constructor(tokenizer: PromptTokenizer) {
+    this.tokenizer = tokenizer;
+  }
+
+  /** Rejects with the tokenizer's `aborted` error or the signal's reason when the signal fires. */
+  async encode(segments: readonly Segment[], signal?: AbortSignal): Promise<Int32Array> {
+    const current = new Map<string, Int32Array>();
+    const parts: Int32Array[] = [];
+    let sliceStart = performance.now();
+    for (const run of runsOf(segments)) {
+      if (performance.now() - sliceStart > SLICE_MS) {
+        await nextTurn();
+        signal?.throwIfAborted();
+        sliceStart = performance.now();
+      }
+      if (!run.isText) {
+        parts.push(idOf(run, this.tokenizer));
+        continue;
+      }
+      const known = current.get(run.text) ?? this.previous.get(run.text);
+      const ids = known ?? (await this.tokenizer.encodeAsync(run.text, { signal }));
+      current.set(run.text, ids);
+      parts.push(ids);
+    }
+    this.previous = current;
+    return joinParts(parts);
+  }
+}
+
+/** Looking up the runs of a prompt of 256K tokens takes many milliseconds; the event loop gets its turn in between. */
+const SLICE_MS = 2;
+
+interface Run {
+  isText: boolean;
+  /** The text, or the name of one control token. */
+  text: string;
+}
+
+function* runsOf(segments: readonly Segment[]): Generator<Run, void, undefined> {
+  let pieces: string[] = [];
+  for (const segment of segments) {
+    if (segment.kind !== "control") {
+      if (segment.text !== "") pieces.push(segment.text);
+      continue;
+    }
+    if (pieces.length > 0) yield textRun(pieces);
+    pieces = [];
+    yield { isText: false, text: segment.name };
+  }
+  if (pieces.length > 0) yield textRun(pieces);
+}
+
+function textRun(pieces: readonly string[]): Run {
+  // A single piece stays the string that it was, which a lookup knows by identity.
+  return { isText: true, text: pieces.length === 1 ? pieces[0]! : pieces.join("") };
+}
+
+function idOf(run: Run, tokenizer: PromptTokenizer): Int32Array {
+  const id = tokenizer.controlId(run.text);
+  if (id === undefined) {
+    throw new K2Error(
+      "unsupported-checkpoint",
+      `Expected the control token ${run.text} for the chat layout, got a tokenizer that does not declare it`,
+      { token: run.text },
+    );
+  }
+  return Int32Array.of(id);
+}
+
+function joinParts(parts: readonly Int32Array[]): Int32Array {
+  const ids = new Int32Array(parts.reduce((total, part) => total + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    ids.set(part, at);
+    at += part.length;
+  }
+  return ids;
+}
