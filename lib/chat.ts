@@ -1,0 +1,331 @@
+// A conversation: history, tools, and one answer at a time. Each send lays out the whole conversation, keeps what the
+// session has already computed of it, prefills the rest, and streams the answer.
+
+import { definedEntries, parseTurn, type Turn, type TurnOptions } from "./chat-options";
+import { invalidArgument, requireString } from "./check";
+import { K2Error } from "./errors";
+import { generate } from "./generate/generate";
+import { emptyUsage, type FinishReason, type StreamPart, type Usage } from "./generate/part";
+import type { SampledToken, TokenSource } from "./generate/token-source";
+import { type Answer, type Reply, ReplyBuilder, ReplyStream } from "./reply";
+import type { DecodeLimits, SamplingOptions } from "./sampling";
+import type { SessionTimings } from "./session";
+import { canonicalToolCalls } from "./template/call-ids";
+import type { ChatTemplate, RenderOptions } from "./template/chat-template";
+import { type Message, parseMessage, parseMessages } from "./template/message";
+import { PromptEncoder, type PromptTokenizer, type Segment } from "./template/segments";
+import { parseTools, type ToolDefinition } from "./template/tool-definition";
+import type { ParserTokenizer } from "./tools/call-parser";
+import { createKimiK2CallParser } from "./tools/kimi-k2-call-parser";
+
+/** One token timeline, as a chat uses it. Never more than one call runs at a time. */
+export interface ChatSession {
+  /** The ids on the timeline, `position` of them. */
+  readonly tokens: ArrayLike<number>;
+  readonly position: number;
+  /** Rejects with `aborted` when the signal fires; the timeline is then as before. */
+  prefill(ids: Int32Array, options: { signal: AbortSignal }): Promise<void>;
+  /** Of all calls since the session began; absent where nobody measures. */
+  readonly timings?: SessionTimings;
+  /** Forgets the tokens from `position` on. The next call is a `prefill`. */
+  rewind(position: number): Promise<void>;
+  /** Sampled tokens stay on the timeline as far as they were read. */
+  decode(options: SamplingOptions & Required<DecodeLimits> & { signal: AbortSignal }): TokenSource;
+  dispose(): void | Promise<void>;
+}
+
+/** A loaded model, as a chat uses it. */
+export interface ChatEngine {
+  readonly template: ChatTemplate;
+  readonly tokenizer: PromptTokenizer & ParserTokenizer;
+  readonly vocabSize: number;
+  readonly contextTokens: number;
+  /** Tokens that always end a turn. */
+  readonly stopTokens: readonly number[];
+  /** Checks sampling options and fills in the model's defaults; throws `invalid-argument` for unknown keys. */
+  parseSampling(options: Record<string, unknown>): SamplingOptions;
+  createSession(): ChatSession;
+}
+
+/** Options of a chat. Those of an answer are the defaults of all its answers. */
+export type ChatOptions = TurnOptions &
+  SamplingOptions & {
+    /** The system prompt, instead of the model's own. */
+    system?: string;
+    tools?: readonly ToolDefinition[];
+    /** A conversation to go on with. */
+    messages?: readonly Message[];
+  };
+
+/** Options of one answer, over those of the chat. */
+export type SendOptions = TurnOptions &
+  SamplingOptions & {
+    /** Ends the answer with `finishReason` "abort"; what came so far is kept. */
+    signal?: AbortSignal;
+  };
+
+/** Text is a message of the user. Results of tools are messages of role "tool". */
+export type SendInput = string | Message | readonly Message[];
+
+/** A conversation: its history, its tools, and one answer at a time. Made by `model.createChat()`. */
+export class Chat {
+  /** What the model may call, as declared. */
+  readonly tools: readonly ToolDefinition[];
+  private readonly engine: ChatEngine;
+  private readonly template: ChatTemplate;
+  private readonly prompts: PromptEncoder;
+  private readonly defaults: Record<string, unknown>;
+  private readonly history: Message[];
+  private session: ChatSession | undefined;
+  /** Ends the answer that runs; undefined between answers. */
+  private running: AbortController | undefined;
+  private isDisposed = false;
+
+  /**
+   * @throws K2Error `invalid-argument` for wrong options; `missing-tokenizer` or `unsupported-checkpoint` from an engine
+   *   that has no chat layout.
+   */
+  constructor(engine: ChatEngine, options: ChatOptions = {}) {
+    const { system, tools, messages, ...defaults } = definedEntries(options, "options");
+    this.engine = engine;
+    this.template = engine.template;
+    this.prompts = new PromptEncoder(engine.tokenizer);
+    this.tools = tools === undefined ? [] : parseTools(tools);
+    this.history = messages === undefined ? [] : parseMessages(messages);
+    if (system !== undefined) {
+      if (this.history[0]?.role === "system") {
+        throw new K2Error(
+          "invalid-argument",
+          "Expected one system prompt, got the option system and a system message in messages[0]",
+          { option: "system" },
+        );
+      }
+      this.history.unshift({ role: "system", content: requireString(system, "system") });
+    }
+    if (defaults.signal !== undefined) {
+      throw invalidArgument("no signal (it is an option of send)", "signal", defaults.signal);
+    }
+    this.defaults = defaults;
+    const turn = parseTurn(defaults, engine);
+    this.layOut(canonicalToolCalls(this.history).messages, turn.thinking);
+  }
+
+  /** The conversation so far, a copy in OpenAI's shapes that another chat can go on with. */
+  get messages(): Message[] {
+    return structuredClone(this.history);
+  }
+
+  /**
+   * Time that forward passes of this chat took, and tokens that went through them. Sums since its session began: the
+   * first answer begins one, and so does the answer after a failure.
+   */
+  get timings(): SessionTimings {
+    return this.session?.timings ?? { prefillMs: 0, prefillTokens: 0, decodeMs: 0, decodeTokens: 0 };
+  }
+
+  /**
+   * Adds messages and answers. The answer starts when its parts or its reply are first asked for; wrong arguments and
+   * failures reject there, and the history is then as before. An answer that was aborted or left early stays in the
+   * history as far as it came, without calls that were cut off; if nothing came, neither do the new messages.
+   */
+  send(input: SendInput, options: SendOptions = {}): ReplyStream {
+    // Copied at once, so that what the caller does with the objects later does not matter.
+    const request = attempt(() => ({ messages: parseInput(input), turn: this.parseOptions(options) }));
+    const usage = emptyUsage();
+    const answer: Answer = (deliver) => this.answer(request, usage, deliver);
+    return new ReplyStream(answer, () => new ReplyBuilder().build("abort", usage));
+  }
+
+  /** Ends a running answer and gives back the session's memory. Later sends reject with `invalid-state`. */
+  async dispose(): Promise<void> {
+    this.isDisposed = true;
+    this.running?.abort();
+    await this.dropSession();
+  }
+
+  /** For `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose();
+  }
+
+  private async *answer(
+    request: () => { messages: Message[]; turn: Turn },
+    usage: Usage,
+    deliver: (reply: Reply) => void,
+  ): AsyncGenerator<StreamPart, void, undefined> {
+    const { messages, turn } = request();
+    const controller = this.begin();
+    const stopListening = forwardAbort(turn.signal, controller);
+    const { logprobs, topLogprobs = 0 } = turn.sampling;
+    const tokens: SampledToken[] | undefined = logprobs || topLogprobs > 0 ? [] : undefined;
+    const builder = new ReplyBuilder(tokens);
+    let isSettled = false;
+    const settle = (finishReason: FinishReason) => {
+      isSettled = true;
+      stopListening();
+      const reply = builder.build(finishReason, usage);
+      // A turn without a single token was not one: the same messages can be sent again.
+      if (usage.completionTokens > 0) this.history.push(...messages, structuredClone(reply.message));
+      // Whoever sees the last part may send again at once.
+      this.running = undefined;
+      deliver(reply);
+    };
+    try {
+      for await (const part of this.generate({ messages, turn, usage, tokens, signal: controller.signal })) {
+        if (part.type !== "finish") {
+          builder.add(part);
+        } else {
+          if (part.error !== undefined) throw part.error;
+          settle(part.finishReason);
+        }
+        yield part;
+      }
+    } catch (error) {
+      isSettled = true;
+      if (endsSession(error)) await this.dropSession();
+      throw error;
+    } finally {
+      // The loop was left early.
+      if (!isSettled) settle("abort");
+      stopListening();
+      if (this.running === controller) this.running = undefined;
+    }
+  }
+
+  private generate(request: {
+    messages: readonly Message[];
+    turn: Turn;
+    usage: Usage;
+    tokens: SampledToken[] | undefined;
+    signal: AbortSignal;
+  }): AsyncGenerator<StreamPart, void, undefined> {
+    const { messages, turn, usage, tokens, signal } = request;
+    const { engine } = this;
+    const all = [...this.history, ...messages];
+    const conversation = canonicalToolCalls(all, "messages", this.history.length);
+    const segments = this.layOut(conversation.messages, turn.thinking);
+    const stopTokens = [...new Set([...engine.stopTokens, ...turn.stopTokens])];
+    const parser = createKimiK2CallParser({
+      tokenizer: engine.tokenizer,
+      endTokens: stopTokens,
+      tools: this.tools,
+      firstCallIndex: conversation.nextCall,
+      startsThinking: this.template.opensThinking(turn.thinking),
+    });
+    const start = async (): Promise<TokenSource> => {
+      const ids = await this.prompts.encode(segments, signal);
+      usage.promptTokens = usage.totalTokens = ids.length;
+      const room = engine.contextTokens - ids.length;
+      if (room < 0) throw contextFull(ids.length, engine.contextTokens);
+      if (room === 0) return FULL;
+      const session = await this.prefill(ids, usage, signal);
+      const maxTokens = Math.min(turn.maxTokens, room);
+      return session.decode({ ...turn.sampling, maxTokens, stopTokens, signal });
+    };
+    return generate({
+      start,
+      parser,
+      usage,
+      stop: turn.stop,
+      signal,
+      onToken: tokens && ((token) => tokens.push(token)),
+    });
+  }
+
+  /** Brings the session's timeline to `ids`, keeping their common beginning. */
+  private async prefill(ids: Int32Array, usage: Usage, signal: AbortSignal): Promise<ChatSession> {
+    this.session ??= this.engine.createSession();
+    const { session } = this;
+    // The last token is always computed anew: decoding starts from its logits.
+    const kept = Math.min(commonLength(session.tokens, ids), ids.length - 1);
+    if (kept < session.position) await session.rewind(kept);
+    await session.prefill(ids.subarray(kept), { signal });
+    usage.cachedTokens = kept;
+    return session;
+  }
+
+  private begin(): AbortController {
+    if (this.isDisposed)
+      throw new K2Error("invalid-state", "Expected an open chat for send, got a disposed one");
+    if (this.running !== undefined) {
+      throw new K2Error(
+        "invalid-state",
+        "Expected a chat without a running answer for send, got one whose answer has not been read to its end",
+      );
+    }
+    this.running = new AbortController();
+    return this.running;
+  }
+
+  private layOut(messages: readonly Message[], thinking: boolean | undefined): Segment[] {
+    const options: RenderOptions = { tools: this.tools };
+    if (thinking !== undefined) options.thinking = thinking;
+    return this.template.render(messages, options);
+  }
+
+  private parseOptions(options: SendOptions): Turn {
+    return parseTurn({ ...this.defaults, ...definedEntries(options, "options") }, this.engine);
+  }
+
+  private async dropSession(): Promise<void> {
+    const { session } = this;
+    this.session = undefined;
+    await session?.dispose();
+  }
+}
+
+/** The decode of a prompt that leaves no room. */
+const FULL: TokenSource = { end: "context-full", async *[Symbol.asyncIterator]() {} };
+
+function parseInput(input: unknown): Message[] {
+  if (typeof input === "string") return [{ role: "user", content: input }];
+  if (!Array.isArray(input)) {
+    if (typeof input === "object" && input !== null) return [parseMessage(input, "message")];
+    throw invalidArgument("a string, a message or an array of messages", "input", input);
+  }
+  if (input.length === 0) throw invalidArgument("at least one message", "input", input);
+  return parseMessages(input);
+}
+
+/** Runs at once, and throws only when the result is asked for. */
+function attempt<T>(action: () => T): () => T {
+  try {
+    const result = action();
+    return () => result;
+  } catch (error) {
+    return () => {
+      throw error;
+    };
+  }
+}
+
+/** Aborts `controller` when `signal` fires; the returned function stops that. */
+function forwardAbort(signal: AbortSignal | undefined, controller: AbortController): () => void {
+  if (signal === undefined) return () => {};
+  const abort = () => controller.abort();
+  if (signal.aborted) abort();
+  signal.addEventListener("abort", abort);
+  return () => signal.removeEventListener("abort", abort);
+}
+
+/** Number of equal ids at the beginning. */
+function commonLength(left: ArrayLike<number>, right: ArrayLike<number>): number {
+  const length = Math.min(left.length, right.length);
+  let common = 0;
+  while (common < length && left[common] === right[common]) common += 1;
+  return common;
+}
+
+/** Whether a failure leaves a session that cannot be used again; all others leave it as it was. */
+function endsSession(error: unknown): boolean {
+  const harmless = ["invalid-argument", "unsupported-checkpoint", "context-full", "out-of-memory", "aborted"];
+  return !(error instanceof K2Error && harmless.includes(error.code));
+}
+
+function contextFull(promptTokens: number, contextTokens: number): K2Error {
+  return new K2Error(
+    "context-full",
+    `Expected a prompt of at most ${contextTokens} tokens for the context, got ${promptTokens}`,
+    { promptTokens, contextTokens },
+  );
+}

@@ -1,0 +1,204 @@
+// A loaded model: an opened checkpoint, its tokenizer, and the engine that computes with it. Immutable and shared by
+// all its sessions and chats.
+
+import type { NativeEngine } from "./addon/contract";
+import { loadAddon } from "./addon/load";
+import { settle, toK2Error } from "./addon/native-error";
+import { Chat, type ChatOptions } from "./chat";
+import { aborted } from "./check";
+import { forecastMemory, type MemoryForecast } from "./checkpoint/memory-forecast";
+import type { ModelConfig } from "./checkpoint/model-config";
+import { type Checkpoint, openCheckpoint } from "./checkpoint/open-checkpoint";
+import { K2Error } from "./errors";
+import {
+  type CheckedLoadOptions,
+  checkLoadOptions,
+  type Device,
+  defaultContext,
+  type LoadOptions,
+  toDevices,
+} from "./load-options";
+import { createChatEngine } from "./model-chat";
+import { type ModelText, readModelText } from "./model-text";
+import { Session } from "./session";
+import type { RenderOptions } from "./template/chat-template";
+import type { Message } from "./template/message";
+import { renderPrompt } from "./template/render-prompt";
+import type { Tokenizer } from "./tokenizer/tokenizer";
+
+/**
+ * Opens a checkpoint folder as published and prepares it for computing. Weights are mapped, not read.
+ * @throws K2Error `invalid-argument`, `invalid-checkpoint`, `unsupported-checkpoint`, `io`, `out-of-memory`,
+ *   `unavailable` or `aborted`; nothing is left behind.
+ */
+export async function loadModel(path: string, options: LoadOptions = {}): Promise<Model> {
+  const addon = loadAddon();
+  const checked = checkLoadOptions(options, toDevices(addon.backends()));
+  const { onProgress, signal } = checked;
+  const checkpoint = await openCheckpoint(path, { onProgress, signal });
+  const contextTokens = checked.contextTokens ?? defaultContext(checkpoint.config.max_position_embeddings);
+  const engineOptions = { ...checked.engine, contextTokens };
+  const forecast = forecastOf(checkpoint, engineOptions);
+  if (!forecast.runs) throw cannotFit(forecast, contextTokens);
+  const text = await readModelText(checkpoint, checked);
+  if (signal?.aborted) throw aborted(signal);
+  let engine: NativeEngine;
+  try {
+    engine = addon.createEngine(checkpoint.spec, checkpoint.weightTable, engineOptions);
+  } catch (error) {
+    throw toK2Error(error);
+  }
+  await loadEngine(engine, checked);
+  return new Model(checkpoint, text, engine, { ...engineOptions, memory: forecast });
+}
+
+/** What the machine has to compute with, best first. */
+export function listDevices(): Device[] {
+  return toDevices(loadAddon().backends());
+}
+
+/**
+ * How much memory a model will take, without loading it. `options` as for `loadModel`.
+ * @param model The folder, or the checkpoint that `openCheckpoint` gave: further forecasts then take no time.
+ * @throws what `loadModel` throws for a folder that cannot be opened or options that are wrong.
+ */
+export async function forecastModel(
+  model: string | Checkpoint,
+  options: LoadOptions = {},
+): Promise<MemoryForecast> {
+  const checked = checkLoadOptions(options, listDevices());
+  const { onProgress, signal } = checked;
+  const isOpen = typeof model === "object" && model !== null;
+  const checkpoint = isOpen ? model : await openCheckpoint(model, { onProgress, signal });
+  const contextTokens = checked.contextTokens ?? defaultContext(checkpoint.config.max_position_embeddings);
+  return forecastOf(checkpoint, { ...checked.engine, contextTokens });
+}
+
+interface ModelFacts {
+  device: string;
+  threads: number;
+  contextTokens: number;
+  memory: MemoryForecast;
+}
+
+/** A loaded model, shared by all its sessions and chats. Made by `loadModel`. */
+export class Model {
+  /** Absolute path of the folder. */
+  readonly path: string;
+  /** config.json with its field names, defaults filled in. */
+  readonly config: ModelConfig;
+  readonly device: string;
+  readonly threads: number;
+  /** Most tokens of one session. */
+  readonly contextTokens: number;
+  /** Token ids that end an answer. */
+  readonly stopTokens: readonly number[];
+  readonly memory: MemoryForecast;
+  /** @internal */
+  readonly text: ModelText;
+  private readonly engine: NativeEngine;
+  private isDisposed = false;
+
+  /** @internal Made by `loadModel`. */
+  constructor(checkpoint: Checkpoint, text: ModelText, engine: NativeEngine, facts: ModelFacts) {
+    this.path = checkpoint.path;
+    this.config = checkpoint.config;
+    this.device = facts.device;
+    this.threads = facts.threads;
+    this.contextTokens = facts.contextTokens;
+    this.memory = facts.memory;
+    this.stopTokens = text.stopTokens;
+    this.text = text;
+    this.engine = engine;
+  }
+
+  /** @throws K2Error `missing-tokenizer` naming the file that the checkpoint lacks. */
+  get tokenizer(): Tokenizer {
+    return this.text.tokenizer();
+  }
+
+  /** An empty timeline. Sessions of one model may run at the same time; their steps are joined. */
+  createSession(): Session {
+    if (this.isDisposed) throw new K2Error("invalid-state", "Expected a live model, got a disposed one");
+    const { contextTokens, stopTokens } = this;
+    try {
+      const native = this.engine.createSession();
+      return new Session(native, { vocabSize: this.config.vocab_size, contextTokens, stopTokens });
+    } catch (error) {
+      throw toK2Error(error);
+    }
+  }
+
+  /**
+   * The ids of a whole prompt: the conversation in the layout of this model, ending where the model continues.
+   * @throws K2Error `invalid-argument` naming the wrong field; `missing-tokenizer`; `unsupported-checkpoint` for a
+   *   layout that this build does not know.
+   */
+  renderPrompt(messages: readonly Message[], options: RenderOptions = {}): Int32Array {
+    return renderPrompt(this.text.template(), this.tokenizer, messages, options);
+  }
+
+  /** A conversation with this model. Throws what `renderPrompt` throws. */
+  createChat(options: ChatOptions = {}): Chat {
+    return new Chat(createChatEngine(this), options);
+  }
+
+  /** Ends every call that runs (they reject with `invalid-state`) and unmaps the weights. May be called again. */
+  async dispose(): Promise<void> {
+    this.isDisposed = true;
+    await settle(this.engine.dispose());
+  }
+
+  /** For `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose();
+  }
+}
+
+function forecastOf(
+  checkpoint: Checkpoint,
+  options: CheckedLoadOptions["engine"] & { contextTokens: number },
+): MemoryForecast {
+  try {
+    const plan = loadAddon().planMemory(checkpoint.spec, options);
+    return forecastMemory(checkpoint.weightBytes, plan, options.contextTokens);
+  } catch (error) {
+    throw toK2Error(error);
+  }
+}
+
+function cannotFit(forecast: MemoryForecast, contextTokens: number): K2Error {
+  const needed = forecast.cacheBytes + forecast.scratchBytes;
+  return new K2Error(
+    "out-of-memory",
+    `Expected a context whose cache and scratch fit in ${forecast.memoryBytes} bytes of memory for contextTokens, ` +
+      `got ${contextTokens}, which needs ${needed}`,
+    { option: "contextTokens", contextTokens, neededBytes: needed, memoryBytes: forecast.memoryBytes },
+  );
+}
+
+/** Runs the native part of loading. Whatever fails, the engine is gone afterwards. */
+async function loadEngine(engine: NativeEngine, { onProgress, signal }: CheckedLoadOptions): Promise<void> {
+  let failure: unknown;
+  const report = (bytes: number, total: number) => {
+    try {
+      onProgress?.({ phase: "map", bytes, total });
+    } catch (error) {
+      failure ??= error;
+      engine.abortLoad();
+    }
+  };
+  const abort = () => engine.abortLoad();
+  signal?.addEventListener("abort", abort);
+  try {
+    await settle(engine.load(onProgress && ((_phase, bytes, total) => report(bytes, total))));
+    if (failure !== undefined) throw failure;
+    if (signal?.aborted) throw aborted(signal);
+  } catch (error) {
+    await engine.dispose();
+    if (failure !== undefined) throw failure;
+    throw signal?.aborted ? aborted(signal) : error;
+  } finally {
+    signal?.removeEventListener("abort", abort);
+  }
+}

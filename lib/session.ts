@@ -1,0 +1,207 @@
+// One token timeline of a model: ids go in, logits or sampled tokens come out. One call at a time; the work happens on
+// the engine's thread.
+
+import type { NativeSession } from "./addon/contract";
+import { settle, toK2Error } from "./addon/native-error";
+import { aborted, checkSignal, invalidArgument, refuseUnknownKeys, requireObject } from "./check";
+import { DecodeStream } from "./decode-stream";
+import { K2Error } from "./errors";
+import {
+  checkSampling,
+  type DecodeLimits,
+  SAMPLING_KEYS,
+  type SamplingOptions,
+  toNativeSampling,
+  toTokenIds,
+} from "./sampling";
+
+/** Options of one call of a session. */
+export interface CallOptions {
+  /** Rejects the call with `aborted` within one layer's time; the timeline is then as before. */
+  signal?: AbortSignal;
+}
+
+/** Options of one decode. */
+export type DecodeOptions = SamplingOptions & DecodeLimits & CallOptions;
+
+/** Time that forward passes of a session took, and tokens that went through them. */
+export interface SessionTimings {
+  prefillMs: number;
+  prefillTokens: number;
+  decodeMs: number;
+  decodeTokens: number;
+}
+
+/** What a session needs to know of its model. */
+export interface SessionFacts {
+  vocabSize: number;
+  contextTokens: number;
+  stopTokens: readonly number[];
+}
+
+const CALL_KEYS: ReadonlySet<string> = new Set(["signal"]);
+const LIMIT_KEYS: ReadonlySet<string> = new Set(["maxTokens", "stopTokens", "signal"]);
+const DECODE_KEYS: ReadonlySet<string> = new Set([...LIMIT_KEYS, ...SAMPLING_KEYS]);
+
+/** One timeline of tokens. Made by `model.createSession()`; one call at a time. */
+export class Session {
+  private readonly native: NativeSession;
+  private readonly facts: SessionFacts;
+  private timeline: number[];
+  private isDisposed = false;
+
+  /** @internal Made by `model.createSession()` and `session.fork()`. */
+  constructor(native: NativeSession, facts: SessionFacts, timeline: number[] = []) {
+    this.native = native;
+    this.facts = facts;
+    this.timeline = timeline;
+  }
+
+  /** Tokens on the timeline. */
+  get position(): number {
+    return this.timeline.length;
+  }
+
+  /** The ids on the timeline; not to be changed, and only valid until the next call. */
+  get tokens(): readonly number[] {
+    return this.timeline;
+  }
+
+  /**
+   * Appends tokens to the timeline. Afterwards `decode` continues from them.
+   * @throws K2Error `context-full` when they do not fit, `aborted`, `numerical-fault`, `invalid-state` when another call
+   *   runs.
+   */
+  async prefill(ids: ArrayLike<number>, options: CallOptions = {}): Promise<void> {
+    const checked = this.checkIds(ids);
+    await this.run(options, () => this.native.prefill(checked));
+    this.append(checked);
+  }
+
+  /** Like `prefill`, and gives the logits after each of the tokens: [T, V], row-major. */
+  async evaluate(ids: ArrayLike<number>, options: CallOptions = {}): Promise<Float32Array> {
+    const checked = this.checkIds(ids);
+    this.checkRoom(checked.length, "evaluate");
+    const logits = this.allocateLogits(checked.length);
+    await this.run(options, () => this.native.evaluate(checked, logits));
+    this.append(checked);
+    return logits;
+  }
+
+  /** An independent session with the same timeline; what both have in common is in memory once. */
+  async fork(): Promise<Session> {
+    const timeline = this.timeline.slice();
+    const native = await this.run({}, () => this.native.fork());
+    return new Session(native, this.facts, timeline);
+  }
+
+  /** Forgets the tokens from `position` on. */
+  async rewind(position: number): Promise<void> {
+    if (!Number.isInteger(position) || position < 0 || position > this.position) {
+      throw invalidArgument(`an integer of 0..${this.position}`, "position", position);
+    }
+    await this.run({}, () => this.native.rewind(position));
+    this.timeline.length = position;
+  }
+
+  /**
+   * Samples tokens and appends them, from the first `for await` step on. Wrong options throw here. The stop token, if one
+   * was sampled, is delivered last. The session is busy until the loop ends.
+   */
+  decode(options: DecodeOptions = {}): DecodeStream {
+    const all = requireObject(options, "options");
+    refuseUnknownKeys(all, DECODE_KEYS, "options");
+    const { maxTokens, stopTokens, signal, ...sampling } = options;
+    if (maxTokens !== undefined && !(Number.isSafeInteger(maxTokens) && maxTokens >= 0)) {
+      throw invalidArgument("an integer of at least 0", "maxTokens", maxTokens);
+    }
+    this.checkAlive("decode");
+    const { vocabSize, contextTokens } = this.facts;
+    return new DecodeStream({
+      native: this.native,
+      sampling: toNativeSampling(checkSampling(sampling, vocabSize), {
+        maxTokens: Math.min(maxTokens ?? contextTokens, contextTokens),
+        stopTokens: toTokenIds(stopTokens ?? this.facts.stopTokens, vocabSize, "stopTokens"),
+      }),
+      signal: checkSignal(signal),
+      onToken: (id) => this.timeline.push(id),
+    });
+  }
+
+  get timings(): SessionTimings {
+    const { prefillNs, prefillTokens, decodeNs, decodeTokens } = this.native.timings();
+    return { prefillMs: prefillNs / 1e6, prefillTokens, decodeMs: decodeNs / 1e6, decodeTokens };
+  }
+
+  /** Ends a running call and gives the memory back. Later calls fail with `invalid-state`; calling it again is fine. */
+  dispose(): void {
+    if (this.isDisposed) return;
+    this.isDisposed = true;
+    this.native.dispose();
+  }
+
+  /** For `using`. */
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** For `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.dispose();
+  }
+
+  private checkAlive(call: string): void {
+    if (this.isDisposed) {
+      throw new K2Error("invalid-state", `Expected a live session for ${call}, got a disposed one`);
+    }
+  }
+
+  private checkIds(ids: unknown): Int32Array {
+    return toTokenIds(ids, this.facts.vocabSize, "ids");
+  }
+
+  private checkRoom(count: number, call: string): void {
+    const { contextTokens } = this.facts;
+    const room = contextTokens - this.position;
+    if (count <= room) return;
+    throw new K2Error(
+      "context-full",
+      `Expected at most ${room} tokens for ${call} (context of ${contextTokens}, position ${this.position}), got ${count}`,
+      { position: this.position, contextTokens },
+    );
+  }
+
+  private allocateLogits(tokens: number): Float32Array {
+    const count = tokens * this.facts.vocabSize;
+    try {
+      return new Float32Array(count);
+    } catch (cause) {
+      const message = `Expected memory for ${tokens} x ${this.facts.vocabSize} logits, got a refusal of the system`;
+      throw new K2Error("out-of-memory", message, { bytes: 4 * count }, { cause });
+    }
+  }
+
+  private append(ids: Int32Array): void {
+    for (const id of ids) this.timeline.push(id);
+  }
+
+  /** Runs one native call with its abort signal. */
+  private async run<T>(options: CallOptions, call: () => Promise<T>): Promise<T> {
+    const checked = requireObject(options, "options");
+    refuseUnknownKeys(checked, CALL_KEYS, "options");
+    const signal = checkSignal(options.signal);
+    if (this.isDisposed) throw new K2Error("invalid-state", "Expected a live session, got a disposed one");
+    if (signal?.aborted) throw aborted(signal);
+    const promise = settle(call());
+    if (signal === undefined) return promise;
+    const abort = () => this.native.abort();
+    signal.addEventListener("abort", abort);
+    try {
+      return await promise;
+    } catch (error) {
+      throw signal.aborted ? aborted(signal) : toK2Error(error);
+    } finally {
+      signal.removeEventListener("abort", abort);
+    }
+  }
+}
