@@ -1,0 +1,204 @@
+// The flags of all commands, as data: what is parsed, checked and described comes from these tables. Ranges are those
+// of the library, which checks them again; a wrong flag is refused before a model is loaded.
+
+import type { LoadOptions, SamplingOptions, SendOptions } from "../index";
+
+export interface Flag {
+  /** Without the dashes. */
+  readonly name: string;
+  readonly short?: string;
+  /** A switch has no value. */
+  readonly kind: "switch" | "text" | "integer" | "number";
+  /** What the help calls the value. */
+  readonly value?: string;
+  readonly help: string;
+  readonly choices?: readonly string[];
+  /** Both ends belong to the range. */
+  readonly range?: readonly [least: number, most: number];
+  /** Whether it may be given several times; its values are then a list. */
+  readonly isList?: boolean;
+  /** The option of the library that its value becomes. */
+  readonly option?: keyof LoadOptions | keyof SamplingOptions | keyof SendOptions;
+}
+
+export interface FlagGroup {
+  readonly title: string;
+  readonly flags: readonly Flag[];
+}
+
+const MOST_INTEGER = Number.MAX_SAFE_INTEGER;
+const MOST_TOKENS = 2 ** 24;
+
+/** Become options of `loadModel`. */
+export const MODEL_FLAGS: FlagGroup = {
+  title: "Model",
+  flags: [
+    {
+      name: "context",
+      kind: "integer",
+      value: "TOKENS",
+      range: [1, MOST_TOKENS],
+      option: "contextTokens",
+      help: "longest conversation, prompt and answers together (default: the model's limit, at most 32768)",
+    },
+    {
+      name: "device",
+      kind: "text",
+      value: "NAME",
+      choices: ["auto", "cpu", "reference"],
+      option: "device",
+      help: "auto, cpu, or reference, which is slow and exact (default: auto)",
+    },
+    {
+      name: "threads",
+      kind: "integer",
+      value: "COUNT",
+      range: [1, 1024],
+      option: "threads",
+      help: "threads that compute (default: all cores); does not change any result",
+    },
+    {
+      name: "attention",
+      kind: "text",
+      value: "FORM",
+      choices: ["auto", "absorbed", "expanded"],
+      option: "attention",
+      help: "auto, or always absorbed or expanded (default: auto)",
+    },
+    {
+      name: "isa",
+      kind: "text",
+      value: "NAME",
+      option: "isa",
+      help: "force a set of CPU kernels; k2 inspect lists those of this machine",
+    },
+    {
+      name: "batch-tokens",
+      kind: "integer",
+      value: "TOKENS",
+      range: [1, 65_536],
+      option: "batchTokens",
+      help: "most tokens of one forward step (default: 512); does not change any result",
+    },
+  ],
+};
+
+/** Become options of an answer. */
+export const ANSWER_FLAGS: FlagGroup = {
+  title: "Answer",
+  flags: [
+    {
+      name: "max-tokens",
+      kind: "integer",
+      value: "TOKENS",
+      range: [1, MOST_INTEGER],
+      option: "maxTokens",
+      help: "end an answer after so many tokens, thinking included (default: what the context holds)",
+    },
+    {
+      name: "no-thinking",
+      kind: "switch",
+      help: "ask a thinking model to answer at once",
+    },
+    {
+      name: "stop",
+      kind: "text",
+      value: "TEXT",
+      isList: true,
+      option: "stop",
+      help: "end an answer where this text would come; may be given several times",
+    },
+    {
+      name: "system",
+      kind: "text",
+      value: "TEXT",
+      help: "system prompt, instead of the model's own",
+    },
+    {
+      name: "tools",
+      kind: "text",
+      value: "FILE",
+      help: "JSON file with an array of tool definitions in the shape of the OpenAI API",
+    },
+  ],
+};
+
+/** Become options of an answer. */
+export const SAMPLING_FLAGS: FlagGroup = {
+  title: "Sampling",
+  flags: [
+    {
+      name: "temperature",
+      kind: "number",
+      value: "T",
+      range: [0, 100],
+      option: "temperature",
+      help: "0 always takes the most likely token (default: the model's own)",
+    },
+    {
+      name: "top-k",
+      kind: "integer",
+      value: "COUNT",
+      range: [0, 0x7fffffff],
+      option: "topK",
+      help: "only the so many most likely tokens (default: 0, all)",
+    },
+    {
+      name: "top-p",
+      kind: "number",
+      value: "P",
+      range: [Number.MIN_VALUE, 1],
+      option: "topP",
+      help: "only the most likely tokens that together reach this probability (default: 1, or the model's own)",
+    },
+    {
+      name: "min-p",
+      kind: "number",
+      value: "P",
+      range: [0, 1],
+      option: "minP",
+      help: "only tokens at least so likely relative to the most likely one (default: 0)",
+    },
+    {
+      name: "repetition-penalty",
+      kind: "number",
+      value: "X",
+      range: [Number.MIN_VALUE, 100],
+      option: "repetitionPenalty",
+      help: "make tokens that occurred less likely by this factor (default: 1)",
+    },
+    {
+      name: "presence-penalty",
+      kind: "number",
+      value: "X",
+      range: [-100, 100],
+      option: "presencePenalty",
+      help: "subtract this from the logits of tokens that occurred (default: 0)",
+    },
+    {
+      name: "frequency-penalty",
+      kind: "number",
+      value: "X",
+      range: [-100, 100],
+      option: "frequencyPenalty",
+      help: "the same, for each time that they occurred (default: 0)",
+    },
+    {
+      name: "seed",
+      kind: "integer",
+      value: "N",
+      range: [0, MOST_INTEGER],
+      option: "seed",
+      help: "the same seed draws the same tokens (default: random)",
+    },
+  ],
+};
+
+export const JSON_FLAG: Flag = { name: "json", kind: "switch", help: "" };
+export const QUIET_FLAG: Flag = {
+  name: "quiet",
+  short: "q",
+  kind: "switch",
+  help: "the answer alone: no thinking, no progress, no rates",
+};
+export const HELP_FLAG: Flag = { name: "help", short: "h", kind: "switch", help: "show this help" };
