@@ -1,0 +1,159 @@
+// Opening as a whole: what a Checkpoint holds, progress, abort, the event loop, the file layouts that exist in the
+// wild, and wrong arguments.
+
+import { mkdirSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { forecastMemory } from "../../../lib/checkpoint/memory-forecast";
+import { type OpenProgress, openCheckpoint } from "../../../lib/checkpoint/open-checkpoint";
+import { K2Error } from "../../../lib/errors";
+import {
+  dealTensors,
+  makeTensors,
+  temporaryFolder,
+  tinyConfig,
+  writeCheckpoint,
+} from "../../support/write-checkpoint";
+
+const { folder: root, remove } = temporaryFolder();
+afterAll(remove);
+
+const config = tinyConfig({ eos_token_id: [302, 7] });
+const tensors = makeTensors(config);
+
+function write(name: string, shards: number): string {
+  const folder = join(root, name);
+  writeCheckpoint(folder, { config, tensors, shards, generationConfig: { eos_token_id: [9, 302, 5000] } });
+  return folder;
+}
+
+describe("a checkpoint", () => {
+  it("holds what is known without reading weights", async () => {
+    const folder = write("whole", 2);
+    writeFileSync(join(folder, "tiktoken.model"), "");
+    writeFileSync(join(folder, "chat_template.jinja"), "");
+    const checkpoint = await openCheckpoint(folder);
+    expect(checkpoint.path).toBe(folder);
+    expect(checkpoint.config.hidden_size).toBe(64);
+    expect(checkpoint.spec.hiddenSize).toBe(64);
+    // 5000 lies outside of the vocabulary and can never be sampled.
+    expect(checkpoint.eosTokenIds).toEqual([7, 9, 302]);
+    expect(checkpoint.generationConfig).toEqual({ eos_token_id: [9, 302, 5000] });
+    expect(checkpoint.tensorCount).toBe(tensors.length);
+    expect(checkpoint.files.map(({ name }) => name)).toEqual([...dealTensors(tensors, 2).keys()]);
+    expect(checkpoint.weightTable.files).toEqual(checkpoint.files.map(({ path }) => path));
+    expect(checkpoint.textFiles).toEqual({
+      vocabulary: join(folder, "tiktoken.model"),
+      tokenizerConfig: null,
+      chatTemplate: join(folder, "chat_template.jinja"),
+      generationConfig: join(folder, "generation_config.json"),
+    });
+  });
+
+  it("opens by a relative path", async () => {
+    const folder = write("relative", 0);
+    const checkpoint = await openCheckpoint(`${folder}/../relative/.`);
+    expect(checkpoint.path).toBe(folder);
+  });
+
+  it("prefers the index over a single file", async () => {
+    const folder = write("both", 2);
+    writeFileSync(join(folder, "model.safetensors"), "not a safetensors file");
+    expect((await openCheckpoint(folder)).files).toHaveLength(2);
+  });
+
+  it("follows links to files elsewhere, as download caches lay them out", async () => {
+    const folder = write("cache/snapshot", 2);
+    const blobs = join(root, "cache/blobs");
+    mkdirSync(blobs);
+    const names = ["config.json", "model.safetensors.index.json", ...dealTensors(tensors, 2).keys()];
+    names.forEach((name, i) => {
+      renameSync(join(folder, name), join(blobs, `${i}`));
+      symlinkSync(`../blobs/${i}`, join(folder, name));
+    });
+    const checkpoint = await openCheckpoint(folder);
+    expect(checkpoint.weightTable.files[0]).toBe(join(folder, names[2]!));
+  });
+
+  it("reads an index with other keys, any order, and escapes in names", async () => {
+    const folder = write("index", 1);
+    const [shard] = dealTensors(tensors, 1).keys();
+    const map = tensors.map(({ name }) => `"${name.replace("model", "\\u006dodel")}": "${shard}"`).reverse();
+    const metadata = '{"total_size": 1.5e+300, "a": [true, null, -0.5, {"b": "\\ud83d\\ude00"}]}';
+    const text = `\n{"weight_map": {${map.join(",\t")}}, "metadata": ${metadata}, "x": ""}\r\n`;
+    writeFileSync(join(folder, "model.safetensors.index.json"), text);
+    expect((await openCheckpoint(folder)).tensorCount).toBe(tensors.length);
+  });
+});
+
+describe("progress and abort", () => {
+  it("reports each phase up to its total", async () => {
+    const folder = write("progress", 3);
+    const seen: OpenProgress[] = [];
+    const { files } = await openCheckpoint(folder, { onProgress: (progress) => seen.push(progress) });
+    const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
+    for (const phase of ["index", "headers", "check"] as const) {
+      const reports = seen.filter((progress) => progress.phase === phase);
+      expect(reports.at(-1)!.bytes).toBe(reports.at(-1)!.total);
+      const bytes = reports.map((progress) => progress.bytes);
+      expect(bytes).toEqual(bytes.toSorted((a, b) => a - b));
+    }
+    expect(seen.filter(({ phase }) => phase === "headers").map(({ bytes }) => bytes)).toHaveLength(3);
+    expect(seen.at(-1)).toEqual({ phase: "check", bytes: total, total });
+  });
+
+  it("rejects with aborted, before and while opening", async () => {
+    const folder = write("abort", 3);
+    const reason = new Error("changed my mind");
+    const before = openCheckpoint(folder, { signal: AbortSignal.abort(reason) });
+    await expect(before).rejects.toMatchObject({ code: "aborted", cause: reason });
+    for (const phase of ["index", "headers"]) {
+      const controller = new AbortController();
+      const onProgress = (progress: OpenProgress) => {
+        if (progress.phase === phase) controller.abort();
+      };
+      const opening = openCheckpoint(folder, { signal: controller.signal, onProgress });
+      await expect(opening).rejects.toMatchObject({ name: "K2Error", code: "aborted" });
+    }
+  });
+
+  it("passes on what a progress callback throws", async () => {
+    const thrown = new Error("mine");
+    const opening = openCheckpoint(write("throw", 1), {
+      onProgress: () => {
+        throw thrown;
+      },
+    });
+    await expect(opening).rejects.toBe(thrown);
+  });
+});
+
+describe("arguments", () => {
+  it.each([undefined, null, 5, "", {}, "a\0b"])("refuses %j as a folder", async (folder) => {
+    const error: unknown = await openCheckpoint(folder as string).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(K2Error);
+    expect(error).toMatchObject({ code: "invalid-argument", details: { option: "path" } });
+  });
+});
+
+describe("forecastMemory", () => {
+  const plan = { cacheBytesPerToken: 70_272, pageTokens: 64, scratchBytes: 1000 };
+
+  it("counts whole pages of cache", () => {
+    expect(forecastMemory(5000, plan, 65, 1e9)).toEqual({
+      weightsBytes: 5000,
+      cacheBytes: 128 * 70_272,
+      scratchBytes: 1000,
+      totalBytes: 6000 + 128 * 70_272,
+      memoryBytes: 1e9,
+      fits: true,
+      runs: true,
+    });
+  });
+
+  it("tells weights that stream from disk from a cache that cannot be", () => {
+    expect(forecastMemory(594e9, plan, 1000, 24e9)).toMatchObject({ fits: false, runs: true });
+    expect(forecastMemory(1e9, plan, 1e6, 24e9)).toMatchObject({ fits: false, runs: false });
+    expect(forecastMemory(0, plan, 0).memoryBytes).toBeGreaterThan(1e8);
+  });
+});

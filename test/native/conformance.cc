@@ -1,0 +1,184 @@
+#include "conformance.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <sstream>
+
+#include "check.h"
+
+namespace k2::test {
+namespace {
+
+// Output memory: every number starts as a NaN that no op computes, and every row ends in numbers that nobody
+// may touch.
+class PoisonedOutput {
+ public:
+  static constexpr int64_t kGuard = 3;
+
+  PoisonedOutput(int64_t rows, int64_t columns)
+      : rows_(rows), columns_(columns), bits_(static_cast<size_t>(rows * (columns + kGuard)), kPoison) {}
+
+  Tensor tensor() { return {reinterpret_cast<float*>(bits_.data()), rows_, columns_, columns_ + kGuard}; }
+
+  // Whether exactly the rows [first, first + count) were written, and those completely.
+  bool WrittenExactly(int64_t first, int64_t count) const {
+    for (int64_t t = 0; t < rows_; ++t) {
+      for (int64_t n = 0; n < columns_ + kGuard; ++n) {
+        const bool expected = t >= first && t < first + count && n < columns_;
+        if ((Bits(t, n) != kPoison) != expected) return false;
+      }
+    }
+    return true;
+  }
+  bool SameRows(const PoisonedOutput& other, int64_t first, int64_t count) const {
+    const size_t row = static_cast<size_t>(columns_ + kGuard);
+    return std::equal(bits_.begin() + first * row, bits_.begin() + (first + count) * row,
+                      other.bits_.begin() + first * row);
+  }
+  float at(int64_t t, int64_t n) const { return std::bit_cast<float>(Bits(t, n)); }
+
+ private:
+  static constexpr uint32_t kPoison = 0x7fb01234;
+  uint32_t Bits(int64_t t, int64_t n) const {
+    return bits_[static_cast<size_t>(t * (columns_ + kGuard) + n)];
+  }
+
+  int64_t rows_, columns_;
+  std::vector<uint32_t> bits_;
+};
+
+PoisonedOutput Compute(const OpCase& op, Backend& backend, int64_t first, int64_t count,
+                       const std::string& who) {
+  PoisonedOutput output(op.rows, op.columns);
+  op.run(backend, first, count, output.tensor());
+  if (!backend.Synchronize().ok()) Fail(__FILE__, __LINE__, who + " failed");
+  if (!output.WrittenExactly(first, count)) {
+    Fail(__FILE__, __LINE__, who + " left numbers unwritten or wrote outside of its rows");
+  }
+  return output;
+}
+
+void CheckTolerance(const OpCase& op, const PoisonedOutput& actual, const PoisonedOutput& expected,
+                    const std::string& who) {
+  for (int64_t t = 0; t < op.rows; ++t) {
+    for (int64_t n = 0; n < op.columns; ++n) {
+      const double allowed = op.tolerance(t, n),
+                   error = std::fabs(double{actual.at(t, n)} - expected.at(t, n));
+      if (error <= allowed || (std::isnan(actual.at(t, n)) && std::isnan(expected.at(t, n)))) continue;
+      std::ostringstream message;
+      message << who << " gives " << actual.at(t, n) << " at [" << t << ", " << n << "], expected "
+              << expected.at(t, n) << " +- " << allowed;
+      return Fail(__FILE__, __LINE__, message.str());
+    }
+  }
+}
+
+std::vector<std::string> Words(const std::string& text) {
+  std::istringstream stream(text);
+  std::vector<std::string> words;
+  for (std::string word; stream >> word;) words.push_back(word);
+  return words;
+}
+
+}  // namespace
+
+std::unique_ptr<Backend> MakeReference(const BackendShapes& shapes) {
+  Result<std::unique_ptr<Backend>> made = FindBackend("reference")->make({});
+  if (!made.ok() || !made.value()->Prepare(shapes).ok()) return nullptr;
+  return std::move(made.value());
+}
+
+std::vector<Subject> MakeSubjects(const BackendShapes& shapes, int threads) {
+  std::vector<Subject> subjects;
+  for (const BackendEntry& entry : Backends()) {
+    if (std::string(entry.name) == "reference" || !entry.absent_because().empty()) continue;
+    for (const std::string& set : Words(entry.kernel_sets())) {
+      const std::string name = std::string(entry.name) + " " + set;
+      Result<std::unique_ptr<Backend>> made = entry.make({.threads = threads, .isa = set});
+      if (!made.ok() || !made.value()->Prepare(shapes).ok()) {
+        Fail(__FILE__, __LINE__, name + " cannot be made: " + made.status().message());
+        continue;
+      }
+      subjects.push_back({name, std::move(made.value())});
+    }
+  }
+  return subjects;
+}
+
+void Conform(const OpCase& op) {
+  const std::unique_ptr<Backend> reference = MakeReference(op.shapes);
+  const PoisonedOutput expected = Compute(op, *reference, 0, op.rows, op.name + ": reference");
+  std::vector<Subject> ones = MakeSubjects(op.shapes, 1), twos = MakeSubjects(op.shapes, 2);
+  for (size_t i = 0; i < ones.size(); ++i) {
+    const std::string who = op.name + ": " + ones[i].name;
+    Backend &one = *ones[i].backend, &two = *twos[i].backend;
+    const PoisonedOutput whole = Compute(op, two, 0, op.rows, who);
+    CheckTolerance(op, whole, expected, who);
+    const auto same = [&](Backend& backend, int64_t first, int64_t count, const char* what) {
+      const PoisonedOutput part = Compute(op, backend, first, count, who);
+      if (!part.SameRows(whole, first, count)) Fail(__FILE__, __LINE__, who + " has other bits " + what);
+    };
+    same(one, 0, op.rows, "with one thread");
+    for (int64_t t = 0; t < op.rows; t += std::max<int64_t>(1, op.rows / 7))
+      same(two, t, 1, "for a row alone");
+    Draws draws(static_cast<uint64_t>(op.rows * 31 + op.columns));
+    for (int64_t first = 0, count; first < op.rows; first += count) {
+      count = draws.Between(1, op.rows - first);
+      same(two, first, count, "for a part of the rows");
+    }
+  }
+}
+
+BackendShapes SmallShapes() {
+  return {.hidden = 64,
+          .heads = 1,
+          .kv_rank = 8,
+          .nope_dim = 8,
+          .rope_dim = 8,
+          .value_dim = 8,
+          .experts = 0,
+          .chosen = 0,
+          .expert_width = 64,
+          .dense_width = 64,
+          .widest_input = 2048,
+          .batch_tokens = 64};
+}
+
+Bounded Exactly(const float* x, int64_t n) {
+  return {.value = {x, x + n}, .bound = std::vector<double>(static_cast<size_t>(n), 0.0)};
+}
+
+Bounded LinearBounded(const Bounded& x, const Weight& w, bool full_precision) {
+  Bounded y;
+  std::vector<float> row(static_cast<size_t>(w.columns));
+  for (int64_t n = 0; n < w.rows; ++n) {
+    DecodeRow(w, n, row.data());
+    double sum = 0, squares = 0, strayed = 0, magnitude = 0;
+    for (size_t k = 0; k < row.size(); ++k) {
+      const double product = x.value[k] * row[k];
+      sum += product;
+      squares += product * product;
+      strayed += x.bound[k] * row[k] * x.bound[k] * row[k];
+      magnitude += std::fabs(product);
+    }
+    y.value.push_back(sum);
+    y.bound.push_back((full_precision ? 0 : kRounding * std::sqrt(squares)) + std::sqrt(strayed) +
+                      kSumming * magnitude);
+  }
+  return y;
+}
+
+Bounded FeedForwardBounded(const Bounded& x, const Weight& gate, const Weight& up, const Weight& down) {
+  const Bounded g = LinearBounded(x, gate, false), u = LinearBounded(x, up, false);
+  Bounded h;
+  for (size_t i = 0; i < g.value.size(); ++i) {
+    const double silu = g.value[i] / (1 + std::exp(-g.value[i]));
+    h.value.push_back(silu * u.value[i]);
+    // The slope of silu is at most 1.1.
+    h.bound.push_back(1.1 * g.bound[i] * (std::fabs(u.value[i]) + u.bound[i]) + std::fabs(silu) * u.bound[i]);
+  }
+  return LinearBounded(h, down, false);
+}
+
+}  // namespace k2::test

@@ -1,0 +1,78 @@
+// The suite that every backend must pass, op by op, against the reference backend. A case says how to compute
+// some rows of an op's output and how far each number may be from the reference; Conform does the rest:
+// every kernel set that runs here, poisoned outputs, and the same bits for one or two threads, for all rows
+// at once, for row by row, and for any cut between.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "linear_cases.h"
+#include "ops/backend.h"
+
+namespace k2::test {
+
+struct Subject {
+  std::string name;  // backend and kernel set
+  std::unique_ptr<Backend> backend;
+};
+
+// All backends that work here except the reference, once per kernel set, prepared for `shapes`.
+std::vector<Subject> MakeSubjects(const BackendShapes& shapes, int threads);
+std::unique_ptr<Backend> MakeReference(const BackendShapes& shapes);
+
+struct OpCase {
+  std::string name;
+  BackendShapes shapes;
+  int64_t rows, columns;  // of the output
+  // Computes rows [first, first + count) of the output into the same rows of y. `y` has more columns in
+  // memory than in its shape.
+  std::function<void(Backend&, int64_t first, int64_t count, Tensor y)> run;
+  // The largest |subject - reference| allowed.
+  std::function<double(int64_t row, int64_t column)> tolerance;
+};
+
+void Conform(const OpCase& op);
+
+// Shapes that fit any op of the suite; a case sets what matters to it.
+BackendShapes SmallShapes();
+
+// Random draws of one case.
+class Draws {
+ public:
+  explicit Draws(uint64_t seed) : seed_(seed) {}
+  int64_t Between(int64_t low, int64_t high) {  // both included
+    return low + static_cast<int64_t>(Next() * static_cast<double>(high - low + 1));
+  }
+  double Next() { return UniformAt(seed_, counter_++); }
+  uint64_t Seed() { return static_cast<uint64_t>(Next() * 1e15); }
+
+ private:
+  uint64_t seed_;
+  uint64_t counter_ = 0;
+};
+
+// A vector of numbers and, for each, how far a correct backend may be from it.
+struct Bounded {
+  std::vector<double> value, bound;
+};
+
+// Exact numbers.
+Bounded Exactly(const float* x, int64_t n);
+
+// Rounding a number to bf16 errs by at most 2^-9 of it, and by that over the square root of 3 in the mean
+// square. A sum of n such products strays by the norm of the products times that; four times the bound leaves
+// 7 standard deviations, so that chance never fails a test and an error in one product of a few hundred
+// always does.
+constexpr double kRounding = 4 * 0x1p-9;
+// Of f32 sums, relative to the sum of magnitudes.
+constexpr double kSumming = 0x1p-19;
+
+// y = W x, with x rounded to 16 bits, or not.
+Bounded LinearBounded(const Bounded& x, const Weight& w, bool full_precision);
+// down(silu(gate x) * up x)
+Bounded FeedForwardBounded(const Bounded& x, const Weight& gate, const Weight& up, const Weight& down);
+
+}  // namespace k2::test

@@ -1,0 +1,181 @@
+// Latent attention of every backend in both forms: against the reference within what rounding to 16 bits
+// explains, and the same bits for every cut, neighbour, thread count and order of appending.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "check.h"
+#include "conformance_attention.h"
+
+namespace k2::test {
+namespace {
+
+const char* FormName(AttentionForm form) {
+  return form == AttentionForm::kAbsorbed ? "absorbed" : "expanded";
+}
+
+void ConformAttention(const AttentionCase& c, const std::string& name) {
+  const std::vector<double> bounds = AttentionBounds(c);
+  const int64_t columns = c.shape.heads * c.shape.value;
+  Conform({.name = name,
+           .shapes = c.shapes(),
+           .rows = c.rows,
+           .columns = columns,
+           .run =
+               [&](Backend& b, int64_t first, int64_t count, Tensor y) {
+                 Caches caches(c, b);
+                 caches.AppendAll();
+                 caches.Attend(first, count, y);
+               },
+           .tolerance = [&](int64_t t, int64_t n) { return bounds[static_cast<size_t>(t * columns + n)]; }});
+}
+
+constexpr AttentionShape kShapes[] = {
+    {5, 24, 16, 40, 96, 64}, {1, 1, 2, 1, 1, 1},         {2, 32, 8, 32, 33, 7}, {3, 7, 6, 9, 31, 16},
+    {8, 16, 16, 16, 64, 64}, {9, 128, 64, 128, 160, 64}, {16, 8, 8, 8, 32, 32}, {4, 20, 10, 50, 30, 3},
+};
+
+TEST(conformance_attention_shapes) {
+  Draws draws(30);
+  for (const AttentionShape& shape : kShapes) {
+    for (const AttentionForm form : {AttentionForm::kAbsorbed, AttentionForm::kExpanded}) {
+      const AttentionCase c(shape, {{draws.Between(0, 40), draws.Between(1, 20), form}}, {Storage::kBf16},
+                            0.5, draws);
+      ConformAttention(c, std::string("attention ") + FormName(form) + " R=" + std::to_string(shape.rank));
+    }
+  }
+}
+
+TEST(conformance_attention_weight_forms) {
+  Draws draws(31);
+  for (int64_t rank : {64, 100}) {
+    for (const Coding& coding : Codings(rank)) {
+      for (const AttentionForm form : {AttentionForm::kAbsorbed, AttentionForm::kExpanded}) {
+        const AttentionCase c({3, 10, 8, 12, rank, 64}, {{3, 9, form}}, coding, 0.02, draws);
+        ConformAttention(c, std::string("attention ") + FormName(form) + " " + StorageName(coding.storage) +
+                                " R=" + std::to_string(rank));
+      }
+    }
+  }
+}
+
+// Past the first, second and third block of positions, ending at and beside their borders.
+TEST(conformance_attention_long) {
+  Draws draws(32);
+  for (const AttentionForm form : {AttentionForm::kAbsorbed, AttentionForm::kExpanded}) {
+    for (const int64_t past : {250, 254, 255, 256, 505, 760}) {
+      const AttentionCase c({3, 16, 8, 16, 32, 64}, {{past, 9, form}}, {Storage::kBf16}, 2.0, draws);
+      ConformAttention(c, std::string("attention ") + FormName(form) + " after " + std::to_string(past));
+    }
+    const AttentionCase c({2, 16, 8, 16, 32, 64}, {{0, 300, form}}, {Storage::kBf16}, 0.5, draws);
+    ConformAttention(c, std::string("attention ") + FormName(form) + " of 300 rows");
+  }
+}
+
+// One score far above all others: the running maximum must move without overflow, and shares of the rest
+// vanish.
+TEST(conformance_attention_sharp) {
+  Draws draws(33);
+  for (const AttentionForm form : {AttentionForm::kAbsorbed, AttentionForm::kExpanded}) {
+    AttentionCase c({4, 16, 8, 16, 32, 64}, {{270, 30, form}}, {Storage::kBf16}, 1.0, draws);
+    for (int64_t s = 0; s < c.rope_key.rows; ++s) {
+      for (int64_t d = 0; d < 8; ++d) c.rope_key.data[static_cast<size_t>(s * 8 + d)] *= s % 37 == 0 ? 64 : 1;
+    }
+    ConformAttention(c, std::string("attention ") + FormName(form) + " with peaks");
+  }
+}
+
+// Bounds without the rounding of scores: an error of one percent in any part of a score is far outside.
+TEST(conformance_attention_whole_numbers) {
+  Draws draws(38);
+  for (const AttentionForm form : {AttentionForm::kAbsorbed, AttentionForm::kExpanded}) {
+    for (const int64_t rank : {32, 45}) {
+      AttentionCase c({5, 16, 8, 16, rank, 64}, {{270, 20, form}}, {Storage::kBf16}, 1.0, draws);
+      c.MakeWhole(draws);
+      ConformAttention(c, std::string("attention ") + FormName(form) + " of whole numbers");
+    }
+  }
+}
+
+TEST(conformance_attention_sessions) {
+  Draws draws(34);
+  for (int round = 0; round < 6; ++round) {
+    std::vector<Timeline> timelines;
+    for (int64_t i = draws.Between(2, 6); i > 0; --i) {
+      timelines.push_back({draws.Between(0, 300), draws.Next() < 0.5 ? 1 : draws.Between(1, 20),
+                           draws.Next() < 0.6 ? AttentionForm::kAbsorbed : AttentionForm::kExpanded});
+    }
+    const AttentionCase c({5, 24, 16, 40, 48, 64}, timelines, {Storage::kBf16}, 0.5, draws);
+    ConformAttention(c, "attention of several sessions");
+  }
+}
+
+// A prefill that appends and attends chunk by chunk sees the same cache as one that appends everything first.
+TEST(conformance_attention_chunked_prefill) {
+  Draws draws(35);
+  for (const AttentionForm form : {AttentionForm::kAbsorbed, AttentionForm::kExpanded}) {
+    const AttentionCase c({3, 16, 8, 16, 32, 16}, {{0, 280, form}}, {Storage::kBf16}, 0.5, draws);
+    for (const Subject& s : MakeSubjects(c.shapes(), 2)) {
+      Matrix whole(c.rows, 48, 0), chunked(c.rows, 48, 0);
+      Caches first(c, *s.backend), second(c, *s.backend);
+      first.AppendAll();
+      first.Attend(0, c.rows, whole.tensor());
+      for (int64_t at = 0, count; at < c.rows; at += count) {
+        count = std::min(draws.Between(1, 50), c.rows - at);
+        second.Append(0, at, count);
+        second.Attend(at, count, chunked.tensor());
+      }
+      if (!SameBits(whole, chunked))
+        Fail(__FILE__, __LINE__, s.name + " " + FormName(form) + " has other bits");
+    }
+  }
+}
+
+// In the absorbed form a row's numbers are those of a decoded token, whatever comes behind it.
+TEST(conformance_attention_nan_stays_behind) {
+  Draws draws(37);
+  AttentionCase c({3, 16, 8, 16, 32, 16}, {{3, 11, AttentionForm::kAbsorbed}}, {Storage::kBf16}, 0.5, draws);
+  for (const Subject& s : MakeSubjects(c.shapes(), 1)) {
+    Matrix healthy(c.rows, 3 * 16, 0), sick(c.rows, 3 * 16, 0);
+    for (Matrix* y : {&healthy, &sick}) {
+      float& number = c.latent.data[static_cast<size_t>((3 + 6) * 32)];
+      const float kept = number;
+      if (y == &sick) number = std::numeric_limits<float>::quiet_NaN();
+      Caches caches(c, *s.backend);
+      caches.AppendAll();
+      caches.Attend(0, c.rows, y->tensor());
+      number = kept;
+    }
+    EXPECT(SameBits(healthy.Rows(0, 6), sick.Rows(0, 6)));
+    for (float x : sick.Rows(6, c.rows - 6).data) EXPECT(std::isnan(x));
+  }
+}
+
+// The session behind the sick one ends where the other's NaN stands, so that remains of a block would be
+// seen.
+TEST(conformance_attention_nan_stays_in_its_session) {
+  Draws draws(36);
+  for (const AttentionForm form : {AttentionForm::kAbsorbed, AttentionForm::kExpanded}) {
+    AttentionCase c({9, 16, 8, 16, 32, 16}, {{30, 3, form}, {40, 9, form}, {4, 1, form}}, {Storage::kBf16},
+                    0.5, draws);
+    AttentionCase sick = AttentionCase({9, 16, 8, 16, 32, 16}, c.timelines, {Storage::kBf16}, 0.5, draws);
+    sick.q = c.q;
+    sick.latent = c.latent;
+    sick.rope_key = c.rope_key;
+    sick.latent.data[static_cast<size_t>((c.first_tokens[1] + 5) * 32)] =
+        std::numeric_limits<float>::quiet_NaN();
+    for (const Subject& s : MakeSubjects(c.shapes(), 1)) {
+      Matrix y(c.rows, 9 * 16, 0);
+      Caches caches(sick, *s.backend);
+      caches.AppendAll();
+      caches.Attend(0, c.rows, y.tensor());
+      for (int64_t t = 0; t < c.rows; ++t) {
+        const bool its_own = t >= c.first_rows[1] && t < c.first_rows[2];
+        for (int64_t n = 0; n < y.columns; ++n) EXPECT(std::isnan(y.at(t, n)) == its_own);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace k2::test
