@@ -1,0 +1,75 @@
+// What a token costs through the TypeScript API against what it costs the engine itself, on the demonstration model.
+// The engine's time is that of its forward passes; the rest is sampling, hand-over between threads and JavaScript.
+//
+//   npm run bench [-- --json] [-- --runs 9]
+
+import { createRequire } from "node:module";
+import { parseArgs } from "node:util";
+
+const require = createRequire(import.meta.url);
+const { demoModelPath, listDevices, loadModel } = require("../dist/index.js");
+
+const { values } = parseArgs({
+  options: { json: { type: "boolean", default: false }, runs: { type: "string", default: "9" } },
+});
+const RUNS = Number(values.runs);
+const PROMPT = "What is the weather in the city where she lives, and how much is that in fahrenheit? ".repeat(
+  8,
+);
+const TOKENS = 500;
+
+const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)];
+
+/** One prefill and one decode; milliseconds per token on both sides. */
+async function measure(model, ids) {
+  using session = model.createSession();
+  let start = performance.now();
+  await session.prefill(ids);
+  const prefillMs = performance.now() - start;
+  start = performance.now();
+  let tokens = 0;
+  for await (const _token of session.decode({ maxTokens: TOKENS, temperature: 0, stopTokens: [] }))
+    tokens += 1;
+  const decodeMs = performance.now() - start;
+  const engine = session.timings;
+  return {
+    prefillApi: prefillMs / ids.length,
+    prefillEngine: engine.prefillMs / engine.prefillTokens,
+    decodeApi: decodeMs / tokens,
+    decodeEngine: engine.decodeMs / engine.decodeTokens,
+  };
+}
+
+const results = [];
+for (const threads of [1, 2]) {
+  const model = await loadModel(demoModelPath, { device: "cpu", threads, contextTokens: 4096 });
+  const ids = model.tokenizer.encode(PROMPT);
+  await measure(model, ids);
+  const runs = [];
+  for (let i = 0; i < RUNS; i += 1) runs.push(await measure(model, ids));
+  const of = (key) => median(runs.map((run) => run[key]));
+  const ratio = (api, engine) => median(runs.map((run) => run[api] / run[engine]));
+  results.push({
+    threads,
+    promptTokens: ids.length,
+    prefillTokensPerSecond: 1000 / of("prefillApi"),
+    decodeTokensPerSecond: 1000 / of("decodeApi"),
+    prefillApiOverEngine: ratio("prefillApi", "prefillEngine"),
+    decodeApiOverEngine: ratio("decodeApi", "decodeEngine"),
+  });
+  await model.dispose();
+}
+
+const isa = listDevices().find((device) => device.name === "cpu").isas[0];
+if (values.json) {
+  console.log(JSON.stringify({ isa, runs: RUNS, results }, null, 2));
+} else {
+  console.log(`demonstration model, ${isa} kernels, median of ${RUNS} runs`);
+  for (const result of results) {
+    console.log(
+      `  ${result.threads} thread${result.threads === 1 ? " " : "s"}  ` +
+        `prefill ${result.prefillTokensPerSecond.toFixed(0).padStart(6)} tok/s (API/engine ${result.prefillApiOverEngine.toFixed(2)})  ` +
+        `decode ${result.decodeTokensPerSecond.toFixed(0).padStart(6)} tok/s (API/engine ${result.decodeApiOverEngine.toFixed(2)})`,
+    );
+  }
+}
