@@ -55,15 +55,13 @@ export async function readChatSetup(given: Arguments): Promise<ChatSetup> {
   if (given.has("no-thinking")) options.thinking = false;
   const system = given.text("system");
   if (system !== undefined) options.system = system;
-  const file = given.text("tools");
-  if (file !== undefined) {
-    options.tools = await readTools(file);
-    return { options, execute: undefined };
-  }
-  if (given.positionals[0] !== DEMO_MODEL) return { options, execute: undefined };
-  options.tools = demoTools;
+  const isDemo = given.positionals[0] === DEMO_MODEL;
   // Its world has one right continuation everywhere, so the most likely token is the right one.
-  options.temperature ??= 0;
+  if (isDemo) options.temperature ??= 0;
+  const file = given.text("tools");
+  if (file !== undefined) options.tools = await readTools(file);
+  if (file !== undefined || !isDemo) return { options, execute: undefined };
+  options.tools = demoTools;
   return { options, execute: executeDemoTool };
 }
 

@@ -112,7 +112,9 @@ class Slots:
         if self.chance(0.4):
             return self.random.choice(known)
         name = self._cased(self.made_up_word())
-        return f"{name} {self._cased(self.made_up_word())}" if self.chance(two_words) else name
+        if not self.chance(two_words):
+            return name
+        return f"{name}{'-' if self.chance(0.2) else ' '}{self._cased(self.made_up_word())}"
 
     def city(self):
         return self.proper(self.cities)

@@ -5,16 +5,18 @@ The one idea: a rate that stays high for most of the run and then falls to zero;
 gets a few conversations right into one that gets nearly all of them.
 
   train.py tokenizer --work DIR
-  train.py run --work DIR [--steps N] [--minutes M] [--resume]
+  train.py run --work DIR [--steps N] [--minutes M] [--resume | --start CHECKPOINT]
 """
 import argparse
 import os
+import shutil
 import time
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from checkpoint import model_from
 from evaluate import heldout, margins, share_exact, stack, targets
 from model import TinyK2
 from muon import Muon
@@ -85,8 +87,13 @@ def train(arguments):
     torch.set_num_threads(1)
     work = arguments.work
     path = os.path.join(work, "model.pt")
+    if arguments.start:
+        os.makedirs(work, exist_ok=True)
+        shutil.copyfile(os.path.join(arguments.start, "tiktoken.model"), os.path.join(work, "tiktoken.model"))
     tokenizer = Tokenizer.load(os.path.join(work, "tiktoken.model"))
     model = TinyK2(tokenizer.vocab_size, seed=arguments.seed)
+    if arguments.start:
+        model.load_state_dict(model_from(arguments.start).state_dict())
     optimiser = Muon(model)
     step, tokens_seen, seconds_before = 0, 0, 0.0
     if arguments.resume:
@@ -164,7 +171,8 @@ def main():
     parser.add_argument("--missing", type=float, default=0.17, help="share of conversations that lack a tool")
     parser.add_argument("--balance", type=float, default=0.003, help="step of the router's selection bias")
     parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
-    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in the training folder")
+    parser.add_argument("--start", metavar="CHECKPOINT", help="begin with the weights and vocabulary of an export")
     arguments = parser.parse_args()
     if arguments.command == "tokenizer":
         learn_tokenizer(arguments.work)

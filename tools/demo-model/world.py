@@ -12,7 +12,7 @@ from toolbox import TOOLS, compact
 WEIGHTS = {
     "sum": 1.1, "expression": .5, "percent": .5, "weather": .9, "time": .6, "convert": 1.0, "date": .9, "price": .7,
     "phone": .7, "home": .5,
-    "fahrenheit": .9, "quantity": 1.0, "weather_at_home": .8, "time_at_home": .6, "fahrenheit_at_home": 1.1,
+    "fahrenheit": .9, "quantity": 1.2, "weather_at_home": .8, "time_at_home": .6, "fahrenheit_at_home": 1.1,
     "message": 1.0,
     "compare_weather": .8, "compare_three": .4, "compare_time": .4, "total_price": 1.0, "report_weather": .9,
     "talk": .6, "repeat": 1.0, "unknown": .9,
@@ -27,7 +27,18 @@ ERRORS = ("unknown city", "not found", "timeout", "service unavailable", "no suc
           "access denied", "rate limit reached", "invalid argument", "network error", "no such contact", "server error")
 ADDRESSES = ("Please ", "Hey, ", "Ok, ", "Hello, ", "Now ", "Hi! ", "One more: ")
 FAILED = "The tool failed."
-REFUSAL = Turn("", [], "I do not have a tool for this.", "Sorry, I do not have a tool for that.")
+MISSING = "I do not have a tool for this."
+REFUSAL = "Sorry, I do not have a tool for that."
+
+
+def _checked(needed, missing):
+    """The first thought of a question with tools: each is looked for by name. Naming a tool before judging makes the
+    judgement a matter of finding the same name again among the declarations."""
+    return " ".join(f"{name}: {'not found' if name in missing else 'found'}." for name in needed)
+
+
+def _tools_of(turn):
+    return list(dict.fromkeys(name for step in turn.steps for name, _ in step.calls))
 
 
 class World:
@@ -39,10 +50,11 @@ class World:
         self.scenarios = Scenarios(self.slots)
 
     def _turn(self, first_lessons, previous):
-        """One question and what the assistant does: (kind, Turn)."""
+        """One question and what the assistant does: (kind, Turn, names of the tools that the whole run needs)."""
         r = self.random
         if previous in CAN_FOLLOW and r.random() < 0.3:
-            return previous, getattr(self.scenarios, previous)(follow=True)
+            turn = getattr(self.scenarios, previous)(follow=True)
+            return previous, turn, _tools_of(turn)
         if first_lessons:
             kind = r.choices(FIRST_LESSONS, [6 if k == "repeat" else WEIGHTS[k] for k in FIRST_LESSONS])[0]
         else:
@@ -50,9 +62,10 @@ class World:
         turn = self.scenarios.repeat(2, 14) if kind == "repeat" and first_lessons else getattr(self.scenarios, kind)()
         if kind not in ("repeat", "message", "talk"):
             turn = turn._replace(user=self._casually(turn.user))
-        if turn.steps and r.random() < 0.06:
-            return "failing", self._fail(turn)
-        return kind, turn
+        needed = _tools_of(turn)
+        if turn.steps and r.random() < 0.08:
+            return "failing", self._fail(turn), needed
+        return kind, turn, needed
 
     def _casually(self, text):
         """People forget capitals and full stops, and say please."""
@@ -68,7 +81,7 @@ class World:
         r = self.random
         at = r.randrange(len(turn.steps))
         step = turn.steps[at]
-        error = r.choice(ERRORS) if r.random() < 0.6 else self.slots.words(1, 4)
+        error = r.choice(ERRORS) if r.random() < 0.5 else self.slots.words(1, 4)
         if r.random() < 0.2:
             error += " " + self.slots.city()
         results = list(step.results)
@@ -79,7 +92,7 @@ class World:
     def _declare(self, turns, first_lessons):
         """Names of the tools offered in this conversation, and of those a turn needs but does not get."""
         r = self.random
-        needed = list(dict.fromkeys(name for _, turn in turns for step in turn.steps for name, _ in step.calls))
+        needed = list(dict.fromkeys(name for _, _, tools in turns for name in tools))
         missing = {r.choice(needed)} if needed and not first_lessons and r.random() < self.missing else set()
         if missing and r.random() < 0.2:
             missing = set(needed)
@@ -111,9 +124,14 @@ class World:
         if r.random() < 0.25:
             prompt = r.choice(SYSTEM_PROMPTS) if r.random() < 0.75 else self.slots.words(3, 12).capitalize() + "."
             messages.append({"role": "system", "content": prompt})
-        for kind, turn in turns:
-            if any(name in missing for step in turn.steps for name, _ in step.calls):
-                kind, turn = "missing", REFUSAL._replace(user=turn.user)
+        for kind, turn, needed in turns:
+            if needed:
+                check = _checked(needed, missing)
+                if any(name in missing for name in needed):
+                    kind, turn = "missing", Turn(turn.user, [], f"{check} {MISSING}", REFUSAL)
+                else:
+                    first = turn.steps[0]
+                    turn.steps[0] = first._replace(thought=f"{check} {first.thought}")
             kinds.append(kind)
             messages.append({"role": "user", "content": turn.user})
             named = r.random() < 0.5

@@ -75,7 +75,8 @@ interface StartOptions {
 }
 
 function environment(more: StartOptions["env"]): NodeJS.ProcessEnv {
-  const { NO_COLOR, FORCE_COLOR, ...inherited } = process.env;
+  // Node takes each of these for a wish about colours.
+  const { NO_COLOR, FORCE_COLOR, CI, ...inherited } = process.env;
   return { ...inherited, TERM: "xterm-256color", ...more };
 }
 
