@@ -20,10 +20,11 @@ interface Room {
 const ROOMS: readonly Room[] = [
   { name: "base", holds: ["native/base/"], uses: [] },
   { name: "ops", holds: ["native/ops/"], uses: ["base"] },
+  { name: "grammar (native)", holds: ["native/grammar/"], uses: ["base"] },
   { name: "reference", holds: ["native/reference/"], uses: ["base", "ops"] },
   { name: "cpu", holds: ["native/cpu/"], uses: ["base", "ops"] },
   { name: "model (native)", holds: ["native/model/"], uses: ["base", "ops"] },
-  { name: "engine", holds: ["native/engine/"], uses: ["base", "ops", "model (native)"] },
+  { name: "engine", holds: ["native/engine/"], uses: ["base", "ops", "model (native)", "grammar (native)"] },
   { name: "binding", holds: ["native/binding/"], uses: ["base", "ops", "engine"] },
 
   { name: "errors", holds: ["lib/errors.ts", "lib/check.ts"], uses: [] },

@@ -281,8 +281,23 @@ Status Engine::Rewind(std::shared_ptr<Session> session, int64_t position, Status
   return status;
 }
 
-Status Engine::StartDecode(std::shared_ptr<Session> session, SamplingOptions options) {
+Status Engine::SetVocabulary(TokenBytes tokens) {
+  Result<std::shared_ptr<ConstraintStore>> store = ConstraintStore::Create(std::move(tokens), spec_.vocab);
+  if (!store.ok()) return store.status();
+  std::lock_guard lock(mutex_);
+  constraints_ = std::move(store.value());
+  return {};
+}
+
+Status Engine::StartDecode(std::shared_ptr<Session> session, SamplingOptions options,
+                           std::shared_ptr<const GrammarProgram> grammar) {
   K2_RETURN_IF_ERROR(CheckSampling(options, spec_.vocab));
+  std::shared_ptr<ConstraintStore> constraints;
+  if (grammar != nullptr) {
+    std::lock_guard lock(mutex_);
+    constraints = constraints_;
+    if (constraints == nullptr) return InvalidState("a vocabulary for decoding with a grammar", "none");
+  }
   K2_RETURN_IF_ERROR(Begin(*session, Session::Activity::kDecoding, "decode"));
   Status status;
   if (session->position.load() == 0) {
@@ -294,11 +309,17 @@ Status Engine::StartDecode(std::shared_ptr<Session> session, SamplingOptions opt
       session->queue.end = DecodeEnd::kRunning;
       session->queue.status = Status();
     }
-    status = Post([this, session, options = std::move(options)]() mutable {
+    status = Post([this, session, options = std::move(options), grammar = std::move(grammar),
+                   constraints = std::move(constraints)]() mutable {
       DecodeTask task;
       task.options = std::move(options);
       task.first_position = static_cast<int64_t>(session->tokens.size());
       session->decode = std::move(task);
+      if (grammar != nullptr) {
+        Result<std::shared_ptr<Constraint>> constraint = constraints->Begin(std::move(grammar));
+        if (!constraint.ok()) return EndDecode(*session, DecodeEnd::kRunning, constraint.status());
+        session->decode->constraint = std::move(constraint.value());
+      }
       Activate(session);
       if (!session->pending && session->logits != nullptr) {
         SampleNext(*session);

@@ -56,6 +56,9 @@ class Engine {
   Status Load(Progress progress, StatusCallback finish);
   void AbortLoad() { abort_load_.store(true); }
 
+  // What the ordinary tokens stand for, for decoding with a grammar.
+  Status SetVocabulary(TokenBytes tokens);
+
   Result<std::shared_ptr<Session>> CreateSession();
 
   // Each fails at once when the session is busy or the engine is not serving; otherwise `finish` is called
@@ -64,7 +67,9 @@ class Engine {
                  StatusCallback finish);
   Status Fork(std::shared_ptr<Session> session, std::function<void(SessionResult)> finish);
   Status Rewind(std::shared_ptr<Session> session, int64_t position, StatusCallback finish);
-  Status StartDecode(std::shared_ptr<Session> session, SamplingOptions options);
+  // With a grammar only its texts are sampled; SetVocabulary must have been called.
+  Status StartDecode(std::shared_ptr<Session> session, SamplingOptions options,
+                     std::shared_ptr<const GrammarProgram> grammar = nullptr);
   // Gives the waiting tokens, or waits for some.
   Status Take(const std::shared_ptr<Session>& session, TokensCallback deliver);
   Status StopDecode(std::shared_ptr<Session> session, int64_t kept, StatusCallback finish);
@@ -120,6 +125,7 @@ class Engine {
   Phase phase_ = Phase::kCreated;                 // guarded by mutex_
   std::vector<StatusCallback> on_disposed_;       // guarded by mutex_
   std::vector<std::weak_ptr<Session>> sessions_;  // guarded by mutex_
+  std::shared_ptr<ConstraintStore> constraints_;  // guarded by mutex_; null without a vocabulary
   std::atomic<bool> stopping_{false};
   std::atomic<bool> abort_load_{false};
 

@@ -170,13 +170,27 @@ void Engine::SampleNext(Session& session) {
   if (task.produced == task.options.max_tokens) return EndDecode(session, DecodeEnd::kMaxTokens, {});
   if (position >= options_.context_tokens) return EndDecode(session, DecodeEnd::kContextFull, {});
 
-  Result<SampledToken> sampled = sampler_.Sample(*session.logits, session.tokens, position, task.options);
+  std::shared_ptr<const TokenSet> allowed;
+  if (task.constraint != nullptr) {
+    Result<std::shared_ptr<const TokenSet>> next = task.constraint->Allowed();
+    if (!next.ok()) return EndDecode(session, DecodeEnd::kRunning, next.status());
+    allowed = std::move(next.value());
+    // The text is complete, and its grammar lets nothing follow.
+    if (allowed->count == 0) return EndDecode(session, DecodeEnd::kStop, {});
+  }
+  Result<SampledToken> sampled =
+      sampler_.Sample(*session.logits, session.tokens, position, task.options, allowed.get());
   if (!sampled.ok()) {
     if (sampled.status().code() == ErrorCode::kNumericalFault) session.faulted.store(true);
     return EndDecode(session, DecodeEnd::kRunning, sampled.status());
   }
   if (task.produced == 0) task.first_logits = session.logits;
   const int32_t id = sampled.value().id;
+  if (task.constraint != nullptr) {
+    // The set for the token behind it is found while the model computes.
+    if (Status next = task.constraint->Advance(id); !next.ok())
+      return EndDecode(session, DecodeEnd::kRunning, next);
+  }
   session.tokens.push_back(id);
   session.pending = true;
   session.logits.reset();

@@ -66,8 +66,20 @@ Status CheckSampling(const SamplingOptions& o, int64_t vocab) {
   return {};
 }
 
+// Takes tokens whose bit is 0 out of the choice; words of ones cost nothing.
+void Sampler::Exclude(std::span<const uint32_t> bits) {
+  for (size_t first = 0; first < scores_.size(); first += 32) {
+    const uint32_t word = bits[first / 32];
+    if (word == 0xffffffffu) continue;
+    const size_t last = std::min(first + 32, scores_.size());
+    for (size_t id = first; id < last; ++id) {
+      if (!((word >> (id - first)) & 1u)) scores_[id] = kNever;
+    }
+  }
+}
+
 // Turns scores_ from the model's logits into those of the options.
-Status Sampler::Adjust(std::span<const int32_t> history, const SamplingOptions& o) {
+Status Sampler::Adjust(std::span<const int32_t> history, const SamplingOptions& o, const TokenSet* allowed) {
   if (o.repetition_penalty != 1 || o.presence_penalty != 0 || o.frequency_penalty != 0) {
     const size_t window = o.penalty_tokens == 0
                               ? history.size()
@@ -82,14 +94,11 @@ Status Sampler::Adjust(std::span<const int32_t> history, const SamplingOptions& 
   }
   for (size_t i = 0; i < o.bias_ids.size(); ++i)
     scores_[static_cast<size_t>(o.bias_ids[i])] += o.bias_values[i];
+  if (allowed != nullptr) Exclude(allowed->bits);
   if (!o.mask.empty()) {
-    bool any = false;
-    for (size_t id = 0; id < scores_.size(); ++id) {
-      const bool allowed = (o.mask[id >> 5] >> (id & 31)) & 1u;
-      if (!allowed) scores_[id] = kNever;
-      any |= allowed;
-    }
-    if (!any) return Expected("at least one allowed token", "mask", "none");
+    Exclude(o.mask);
+    if (std::ranges::all_of(scores_, [](float score) { return score == kNever; }))
+      return Expected("at least one allowed token", "mask", "none");
   }
   return {};
 }
@@ -152,7 +161,7 @@ int32_t Sampler::Draw(double uniform, const SamplingOptions& o) {
 }
 
 Result<SampledToken> Sampler::Sample(std::span<const float> logits, std::span<const int32_t> history,
-                                     int64_t position, const SamplingOptions& o) {
+                                     int64_t position, const SamplingOptions& o, const TokenSet* allowed) {
   for (size_t id = 0; id < logits.size(); ++id) {
     if (!std::isfinite(logits[id])) {
       return Status(ErrorCode::kNumericalFault,
@@ -161,7 +170,7 @@ Result<SampledToken> Sampler::Sample(std::span<const float> logits, std::span<co
     }
   }
   scores_.assign(logits.begin(), logits.end());
-  K2_RETURN_IF_ERROR(Adjust(history, o));
+  K2_RETURN_IF_ERROR(Adjust(history, o, allowed));
 
   SampledToken token;
   if (o.temperature == 0) {

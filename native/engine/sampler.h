@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "grammar/constraint.h"
 
 namespace k2 {
 
@@ -43,12 +44,14 @@ Status CheckSampling(const SamplingOptions& options, int64_t vocab);
 class Sampler {
  public:
   // Draws the token for `position`; the draw depends on logits, options, history and position alone.
-  // NaN or infinity among the logits is a numerical fault.
+  // NaN or infinity among the logits is a numerical fault. Without `allowed` every token may be drawn.
   Result<SampledToken> Sample(std::span<const float> logits, std::span<const int32_t> history,
-                              int64_t position, const SamplingOptions& options);
+                              int64_t position, const SamplingOptions& options,
+                              const TokenSet* allowed = nullptr);
 
  private:
-  Status Adjust(std::span<const int32_t> history, const SamplingOptions& options);
+  Status Adjust(std::span<const int32_t> history, const SamplingOptions& options, const TokenSet* allowed);
+  void Exclude(std::span<const uint32_t> bits);
   int32_t Draw(double uniform, const SamplingOptions& options);
 
   std::vector<float> scores_;        // [V] adjusted logits; minus infinity where not allowed

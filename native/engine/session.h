@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "engine/sampler.h"
+#include "grammar/constraint.h"
 #include "model/kv_cache.h"
 
 namespace k2 {
@@ -65,7 +66,8 @@ struct PrefillTask {
 
 struct DecodeTask {
   SamplingOptions options;
-  int64_t first_position = 0;  // of the first sampled token
+  std::shared_ptr<Constraint> constraint;  // null: every token may come
+  int64_t first_position = 0;              // of the first sampled token
   int64_t produced = 0;
   // What the first token was sampled from; taking back every token restores it. Null before the first one.
   std::shared_ptr<const std::vector<float>> first_logits;

@@ -1,0 +1,98 @@
+// Which tokens may come next. A ConstraintStore belongs to one vocabulary and holds what all constraints have
+// found out; a Constraint is one grammar at one place of one text. The set of the next tokens is computed on
+// a thread of the store's own while the model's forward pass runs, and most sets have been seen before.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "grammar/expressions.h"
+#include "grammar/token_trie.h"
+
+namespace k2 {
+
+// Tokens that may come next: bit i of word i >> 5 allows token i.
+struct TokenSet {
+  std::vector<uint32_t> bits;
+  bool all_ordinary = false;  // every ordinary token is in it: only control tokens need a look
+  int64_t count = 0;
+
+  bool Has(int32_t id) const { return (bits[static_cast<size_t>(id) >> 5] >> (id & 31)) & 1u; }
+};
+
+class ConstraintStore;
+
+class Constraint {
+ public:
+  ~Constraint();
+  Constraint(const Constraint&) = delete;
+  Constraint& operator=(const Constraint&) = delete;
+
+  // The set for the next token; waits while it is being computed. Empty when the text is complete and nothing
+  // may follow. Valid until Advance.
+  Result<std::shared_ptr<const TokenSet>> Allowed();
+  // Goes on behind a token of that set and starts computing the next one.
+  Status Advance(int32_t token);
+
+ private:
+  friend class ConstraintStore;
+  Constraint(std::shared_ptr<ConstraintStore> store, ExprId expr) : store_(std::move(store)), expr_(expr) {}
+
+  const std::shared_ptr<ConstraintStore> store_;
+  // Guarded by the store's mutex.
+  ExprId expr_;
+  bool is_waiting_ = false;  // in the store's queue
+  std::shared_ptr<const TokenSet> allowed_;
+  Status status_;
+};
+
+class ConstraintStore : public std::enable_shared_from_this<ConstraintStore> {
+ public:
+  // Ids from tokens.count() to vocab - 1 are control tokens. Every single byte must be a token: then no text
+  // is ever impossible to go on with. The tree of tokens is built on the store's own thread.
+  static Result<std::shared_ptr<ConstraintStore>> Create(TokenBytes tokens, int64_t vocab);
+  ~ConstraintStore();
+
+  // A constraint at the beginning of a program's texts, with its first set under way.
+  Result<std::shared_ptr<Constraint>> Begin(std::shared_ptr<const GrammarProgram> program);
+
+  int64_t vocab() const { return vocab_; }
+
+ private:
+  friend class Constraint;
+  ConstraintStore(TokenBytes tokens, int64_t vocab, int64_t longest);
+
+  // All with the mutex held.
+  void Request(Constraint& constraint);
+  void Serve(Constraint& constraint);
+  std::shared_ptr<const TokenSet> SetOf(ExprId expr);
+  TokenSet Compute(ExprId expr);
+  void Walk(ExprId expr, TokenSet& set);
+  ExprId Follow(ExprId expr, int32_t token);
+  void Shrink();
+
+  void ThreadMain();
+
+  const TokenBytes tokens_;
+  const int64_t vocab_;
+  const int64_t clip_;  // one more than the bytes of the longest token
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  TokenTrie trie_;  // without nodes until the first set is wanted
+  std::unique_ptr<Expressions> expressions_;
+  std::unordered_map<ExprId, std::shared_ptr<const TokenSet>> sets_;
+  std::unordered_set<Constraint*> live_;
+  std::deque<Constraint*> queue_;
+  std::vector<ExprId> path_;  // of a walk: the expression before each depth
+  bool is_stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace k2
