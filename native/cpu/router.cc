@@ -127,10 +127,15 @@ void TopKRouter::Route(const RouterParams& p, ThreadPool& pool) const {
       int32_t* ids = p.expert_ids + t * p.chosen;
       ScoreRow(p, p.logits.row(t), row.scores);
       for (int64_t e = 0; e < p.experts; ++e) row.keys[e] = row.scores[e] + bias[e];
+      const bool sound =
+          std::none_of(row.keys, row.keys + p.experts, [](double key) { return std::isnan(key); });
       std::fill(row.taken, row.taken + p.experts, uint8_t{0});
       if (p.routing != Routing::kGreedy && p.groups > 1) TakeOtherGroups(p, row);
       ChooseRow(p, row, ids);
-      WeighRow(p, row.scores, ids, p.expert_weights + t * p.chosen);
+      float* weights = p.expert_weights + t * p.chosen;
+      WeighRow(p, row.scores, ids, weights);
+      // Else the expert with the NaN would quietly never be chosen.
+      if (!sound) std::fill_n(weights, p.chosen, std::numeric_limits<float>::quiet_NaN());
     }
   });
 }

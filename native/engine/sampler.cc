@@ -14,6 +14,13 @@ namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
+// What options make of a score may leave the range of float. It stays finite: infinities have no differences,
+// and minus infinity means that a token is not allowed.
+float ToScore(double value) {
+  constexpr double kMost = std::numeric_limits<float>::max();
+  return static_cast<float>(std::clamp(value, -kMost, kMost));
+}
+
 Status Expected(const char* what, const char* option, const std::string& got) {
   return Status(ErrorCode::kInvalidArgument,
                 std::string("Expected ") + what + " for " + option + ", got " + got);
@@ -89,11 +96,13 @@ Status Sampler::Adjust(std::span<const int32_t> history, const SamplingOptions& 
     for (const auto& [id, count] : counts) {
       float& score = scores_[static_cast<size_t>(id)];
       const double penalized = score > 0 ? score / o.repetition_penalty : score * o.repetition_penalty;
-      score = static_cast<float>(penalized - o.presence_penalty - o.frequency_penalty * count);
+      score = ToScore(penalized - o.presence_penalty - o.frequency_penalty * count);
     }
   }
-  for (size_t i = 0; i < o.bias_ids.size(); ++i)
-    scores_[static_cast<size_t>(o.bias_ids[i])] += o.bias_values[i];
+  for (size_t i = 0; i < o.bias_ids.size(); ++i) {
+    float& score = scores_[static_cast<size_t>(o.bias_ids[i])];
+    score = ToScore(double{score} + o.bias_values[i]);
+  }
   if (allowed != nullptr) Exclude(allowed->bits);
   if (!o.mask.empty()) {
     Exclude(o.mask);

@@ -60,6 +60,7 @@ void ReferenceBackend::Router(const RouterParams& p) {
       for (double& score : scores) score /= sum;
     }
     for (size_t e = 0; e < experts; ++e) keys[e] = scores[e] + bias[e];
+    const bool sound = std::none_of(keys.begin(), keys.end(), [](double key) { return std::isnan(key); });
     if (p.routing != Routing::kGreedy && p.groups > 1) MaskGroups(keys, p);
 
     std::vector<int64_t> chosen = Largest(keys, p.chosen);
@@ -74,6 +75,8 @@ void ReferenceBackend::Router(const RouterParams& p) {
       double weight = scores[static_cast<size_t>(e)];
       if (normalize) weight /= sum + 1e-20;
       if (scale) weight *= p.routed_scaling;
+      // Else the expert with the NaN would quietly never be chosen.
+      if (!sound) weight = std::numeric_limits<double>::quiet_NaN();
       p.expert_ids[t * p.chosen + j] = static_cast<int32_t>(e);
       p.expert_weights[t * p.chosen + j] = static_cast<float>(weight);
     }

@@ -283,6 +283,25 @@ describe("faults", () => {
     expect((await failure(() => prefilled.prefill([7]))).code).toBe("numerical-fault");
   });
 
+  it("NaN in the router's bias of one expert is a fault, not an expert that is never chosen", async () => {
+    const folder = copyOfCheckpoint();
+    const index = JSON.parse(readFileSync(join(folder, "model.safetensors.index.json"), "utf8"));
+    const tensors = Object.keys(index.weight_map);
+    const name = tensors.find((tensor) => tensor.endsWith("e_score_correction_bias"))!;
+    const file = join(folder, index.weight_map[name]);
+    const bytes = readFileSync(file);
+    const headerLength = Number(bytes.readBigUInt64LE(0));
+    const { shape, data_offsets } = JSON.parse(bytes.toString("utf8", 8, 8 + headerLength))[name];
+    const start = 8 + headerLength + data_offsets[0];
+    bytes.fill(0xff, start, start + (data_offsets[1] - data_offsets[0]) / shape[0]);
+    writeFileSync(file, bytes);
+    for (const device of ["cpu", "reference"] as const) {
+      await using model = await loadModel(folder, { device });
+      const error = await failure(() => model.createSession().evaluate([1, 2]));
+      expect(error.code).toBe("numerical-fault");
+    }
+  });
+
   it("a weight file that shrinks under us is an error that names it", async () => {
     const folder = copyOfCheckpoint();
     await using model = await loadModel(folder, { threads: 2 });

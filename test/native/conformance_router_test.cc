@@ -155,7 +155,10 @@ TEST(conformance_router_survives_nan) {
       Matrix y(c.logits.rows, 2 * c.p.chosen, -1);
       c.Run(*s.backend, 0, c.logits.rows, y.tensor());
       for (int64_t t = 0; t < y.rows; ++t) {
+        bool has_nan = false;
+        for (int64_t e = 0; e < c.p.experts; ++e) has_nan |= std::isnan(c.logits.at(t, e));
         for (int64_t j = 0; j < c.p.chosen; ++j) {
+          EXPECT(!has_nan || std::isnan(y.at(t, c.p.chosen + j)));  // never a quiet choice of the others
           EXPECT(y.at(t, j) >= 0 && y.at(t, j) < static_cast<float>(c.p.experts));
           EXPECT(j == 0 || y.at(t, j) > y.at(t, j - 1));
         }

@@ -118,6 +118,24 @@ TEST(SamplerPenaltiesAndBias) {
   EXPECT(Sample({4, 3, 0}, greedy) == 2);
 }
 
+TEST(SamplerScoresBeyondFloatStayInOrder) {
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  SamplingOptions options;
+  options.repetition_penalty = 1e-300;
+  for (int i = 0; i < 20; ++i) EXPECT(Sample({4, 3, 9, 1}, options, i, {0}) == 0);
+  uint32_t set = 0;
+  for (int i = 0; i < 200; ++i) set |= 1u << Sample({4, 3, 9, 1}, options, i, {0, 1});
+  EXPECT(set == 0b11);  // both as large as scores can be
+  options = {};
+  options.bias_ids = {1};
+  options.bias_values = {kLargest};
+  EXPECT(Sample({0, kLargest, 0}, options) == 1);
+  // The only allowed token stays allowed, however small its score.
+  options.bias_values = {-kLargest};
+  options.mask = {0b010};
+  EXPECT(Sample({0, -kLargest, 0}, options) == 1);
+}
+
 TEST(SamplerRefusesWhatIsNoNumber) {
   Sampler sampler;
   for (float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
