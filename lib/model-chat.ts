@@ -1,4 +1,4 @@
-// A model as a chat sees it. The temperatures are those that Moonshot publishes for each family (k2-facts 7.1); a
+// A model as a chat sees it. The temperatures are those that Moonshot publishes for each family; a
 // generation_config.json that names its own goes first.
 
 import type { ChatEngine } from "./chat";

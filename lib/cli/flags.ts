@@ -194,7 +194,6 @@ export const SAMPLING_FLAGS: FlagGroup = {
   ],
 };
 
-export const JSON_FLAG: Flag = { name: "json", kind: "switch", help: "" };
 export const QUIET_FLAG: Flag = {
   name: "quiet",
   short: "q",
