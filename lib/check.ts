@@ -14,7 +14,7 @@ export function invalidArgument(expected: string, name: string, value: unknown):
 }
 
 /** A value as an error message shows it: short, and never more than its beginning. */
-export function describeValue(value: unknown): string {
+function describeValue(value: unknown): string {
   if (typeof value === "string") {
     return value.length <= 60 ? JSON.stringify(value) : `${JSON.stringify(value.slice(0, 60))} and more`;
   }

@@ -3,18 +3,7 @@
 
 import { DecodeEnd, type NativeSampling, type NativeSession, type NativeTokens } from "./addon/contract";
 import { toK2Error } from "./addon/native-error";
-
-/** One sampled token. */
-export interface Token {
-  id: number;
-  /** Natural logarithm of the model's probability of this token, where `logprobs` asked for it. */
-  logprob?: number;
-  /** The most likely tokens, best first, as many as `topLogprobs` asked for. */
-  topLogprobs?: { id: number; logprob: number }[];
-}
-
-/** Why no more tokens come. */
-export type TokenEnd = "stop" | "max-tokens" | "context-full" | "aborted";
+import type { SampledToken, TokenEnd } from "./sampling";
 
 const ENDS: Record<DecodeEnd, TokenEnd | undefined> = {
   [DecodeEnd.Running]: undefined,
@@ -36,11 +25,11 @@ export interface DecodeRequest {
  * An async iterable of tokens, to be read once. Nothing happens before the first token is asked for. When the signal
  * fires the loop ends without an error and `end` is "aborted"; failures are thrown as K2Error.
  */
-export class DecodeStream implements AsyncIterableIterator<Token> {
+export class DecodeStream implements AsyncIterableIterator<SampledToken> {
   private request: DecodeRequest | undefined;
   private started = false;
   private batch: NativeTokens | undefined;
-  private next_ = 0;
+  private nextIndex = 0;
   private read = 0;
   private reason: TokenEnd | undefined;
   private last: Promise<unknown> = Promise.resolve();
@@ -60,14 +49,14 @@ export class DecodeStream implements AsyncIterableIterator<Token> {
   }
 
   /** Calls are served one after the other. */
-  next(): Promise<IteratorResult<Token, undefined>> {
+  next(): Promise<IteratorResult<SampledToken, undefined>> {
     const result = this.last.then(() => this.advance());
     this.last = result.catch(() => {});
     return result;
   }
 
   /** Leaves the decode early; the timeline ends with the last token that was read. */
-  return(): Promise<IteratorResult<Token, undefined>> {
+  return(): Promise<IteratorResult<SampledToken, undefined>> {
     if (this.started) this.request?.native.abort();
     const result = this.last.then(async () => {
       await this.finish();
@@ -77,20 +66,20 @@ export class DecodeStream implements AsyncIterableIterator<Token> {
     return result;
   }
 
-  private async advance(): Promise<IteratorResult<Token, undefined>> {
+  private async advance(): Promise<IteratorResult<SampledToken, undefined>> {
     const { request } = this;
     if (request === undefined) return { done: true, value: undefined };
     try {
       if (!this.started) this.start(request);
       if (request.signal?.aborted) return await this.endWith("aborted");
-      while (this.batch === undefined || this.next_ === this.batch.ids.length) {
+      while (this.batch === undefined || this.nextIndex === this.batch.ids.length) {
         const end = this.batch === undefined ? undefined : ENDS[this.batch.end];
         if (end !== undefined) return await this.endWith(end);
         this.batch = await request.native.take();
-        this.next_ = 0;
+        this.nextIndex = 0;
         if (request.signal?.aborted) return await this.endWith("aborted");
       }
-      return { done: false, value: this.tokenAt(this.batch, this.next_++, request) };
+      return { done: false, value: this.tokenAt(this.batch, this.nextIndex++, request) };
     } catch (error) {
       await this.finish();
       throw toK2Error(error);
@@ -108,7 +97,7 @@ export class DecodeStream implements AsyncIterableIterator<Token> {
     this.request?.native.abort();
   };
 
-  private async endWith(reason: TokenEnd): Promise<IteratorResult<Token, undefined>> {
+  private async endWith(reason: TokenEnd): Promise<IteratorResult<SampledToken, undefined>> {
     this.reason = reason;
     await this.finish();
     return { done: true, value: undefined };
@@ -129,11 +118,11 @@ export class DecodeStream implements AsyncIterableIterator<Token> {
     }
   }
 
-  private tokenAt(batch: NativeTokens, index: number, { sampling, onToken }: DecodeRequest): Token {
+  private tokenAt(batch: NativeTokens, index: number, { sampling, onToken }: DecodeRequest): SampledToken {
     const id = batch.ids[index]!;
     this.read += 1;
     onToken(id);
-    const token: Token = { id };
+    const token: SampledToken = { id };
     if (sampling.logprobs === 1 || sampling.topLogprobs > 0) token.logprob = batch.logprobs[index]!;
     const count = sampling.topLogprobs;
     if (count > 0) {

@@ -15,16 +15,22 @@ export type { BlockSize } from "./checkpoint/quantization-config";
 export type { RopeScaling } from "./checkpoint/rope-config";
 export type { WeightFile } from "./checkpoint/shards";
 export type { ModelPart, StorageShare } from "./checkpoint/storage-shares";
-export { DecodeStream, type Token, type TokenEnd } from "./decode-stream";
+export { DecodeStream } from "./decode-stream";
 export { demoModelPath } from "./demo-model";
 export { K2Error, type K2ErrorCode, type K2ErrorDetails } from "./errors";
 export type { FinishPart, FinishReason, StreamPart, Usage } from "./generate/part";
-export type { SampledToken } from "./generate/token-source";
 export type { Device, LoadOptions, LoadProgress } from "./load-options";
 export { forecastModel, listDevices, loadModel, type Model } from "./model";
 export { type ModelText, readModelText } from "./model-text";
 export type { Reply, ReplyStream } from "./reply";
-export { createTokenMask, type DecodeLimits, type SamplingOptions, type TokenMask } from "./sampling";
+export {
+  createTokenMask,
+  type DecodeLimits,
+  type SampledToken,
+  type SamplingOptions,
+  type TokenEnd,
+  type TokenMask,
+} from "./sampling";
 export type { CallOptions, DecodeOptions, Session, SessionTimings } from "./session";
 export type { RenderOptions } from "./template/chat-template";
 export type { JsonObject, JsonValue } from "./template/json";

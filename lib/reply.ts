@@ -3,7 +3,7 @@
 
 import { K2Error } from "./errors";
 import type { FinishReason, StreamPart, Usage } from "./generate/part";
-import type { SampledToken } from "./generate/token-source";
+import type { SampledToken } from "./sampling";
 import type { AssistantMessage } from "./template/message";
 import type { ReportedToolCall } from "./tools/call-parser";
 

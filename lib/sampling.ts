@@ -2,7 +2,7 @@
 // Order of the steps: penalties, bias and mask; temperature; top-k; top-p; min-p; one draw.
 
 import type { NativeSampling } from "./addon/contract";
-import { describeValue, invalidArgument, refuseUnknownKeys, requireObject } from "./check";
+import { invalidArgument, refuseUnknownKeys, requireObject } from "./check";
 import type { K2Error } from "./errors";
 
 /** Bit `id & 31` of word `id >> 5` allows the token `id`. Made by `createTokenMask`. */
@@ -38,6 +38,26 @@ export interface SamplingOptions {
   mask?: TokenMask;
 }
 
+/** One sampled token. */
+export interface SampledToken {
+  id: number;
+  /** Natural logarithm of the model's probability of this token, where `logprobs` or `topLogprobs` asked for it. */
+  logprob?: number;
+  /** The most likely tokens, best first, as many as `topLogprobs` asked for. */
+  topLogprobs?: { id: number; logprob: number }[];
+}
+
+/** Why no more tokens come. */
+export type TokenEnd =
+  /** A stop token was sampled; it is the last token delivered. */
+  | "stop"
+  /** `maxTokens` were delivered. */
+  | "max-tokens"
+  /** The session has no room for another one. */
+  | "context-full"
+  /** The signal fired. */
+  | "aborted";
+
 /** What ends a decode. */
 export interface DecodeLimits {
   /** Default: what is left of the context. */
@@ -63,14 +83,21 @@ export const SAMPLING_KEYS: ReadonlySet<string> = new Set<keyof SamplingOptions>
 ]);
 
 const MOST_ALTERNATIVES = 100;
+const MOST_TOKENS = 0x7fffffff;
 
-/** A mask that allows exactly `ids`. */
+/**
+ * A mask that allows exactly `ids`.
+ * @param vocabSize That of the model, `model.config.vocab_size`.
+ * @throws K2Error `invalid-argument`
+ */
 export function createTokenMask(vocabSize: number, ids: Iterable<number>): TokenMask {
+  if (!Number.isInteger(vocabSize) || vocabSize < 1 || vocabSize > MOST_TOKENS) {
+    throw invalidArgument(`an integer of 1..${MOST_TOKENS}`, "vocabSize", vocabSize);
+  }
+  if (typeof ids?.[Symbol.iterator] !== "function") throw invalidArgument("an iterable", "ids", ids);
   const mask = new Uint32Array(Math.ceil(vocabSize / 32));
   for (const id of ids) {
-    if (!Number.isInteger(id) || id < 0 || id >= vocabSize) {
-      throw invalidArgument(`ids below ${vocabSize}`, "ids", id);
-    }
+    checkTokenId(id, vocabSize, "ids");
     mask[id >> 5]! |= 1 << (id & 31);
   }
   return mask;
@@ -121,7 +148,7 @@ function checkMask(value: unknown, vocabSize: number): void {
   }
   const spare = words * 32 - vocabSize;
   const isEmpty = value.every((word, i) => (i === words - 1 ? word << spare : word) === 0);
-  if (isEmpty) throw invalidArgument("at least one allowed token", "mask", "none");
+  if (isEmpty) throw invalidArgument("at least one allowed token", "mask", 0);
 }
 
 function isTokenId(id: unknown, vocabSize: number): id is number {
@@ -141,7 +168,7 @@ function wrongTokenId(id: unknown, vocabSize: number, name: string): K2Error {
 /** Ids as native code takes them: a copy, every one checked. */
 export function toTokenIds(ids: unknown, vocabSize: number, name: string): Int32Array {
   const isList = Array.isArray(ids) || (ArrayBuffer.isView(ids) && !(ids instanceof DataView));
-  if (!isList) throw invalidArgument("an Int32Array or an array of token ids", name, describeValue(ids));
+  if (!isList) throw invalidArgument("an Int32Array or an array of token ids", name, ids);
   const list = ids as unknown as ArrayLike<unknown>;
   const result = new Int32Array(list.length);
   for (let i = 0; i < list.length; i += 1) {

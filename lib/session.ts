@@ -74,16 +74,22 @@ export class Session {
    */
   async prefill(ids: ArrayLike<number>, options: CallOptions = {}): Promise<void> {
     const checked = this.checkIds(ids);
-    await this.run(options, () => this.native.prefill(checked));
+    await this.run(options, () => {
+      this.checkRoom(checked.length, "prefill");
+      return this.native.prefill(checked);
+    });
     this.append(checked);
   }
 
   /** Like `prefill`, and gives the logits after each of the tokens: [T, V], row-major. */
   async evaluate(ids: ArrayLike<number>, options: CallOptions = {}): Promise<Float32Array> {
     const checked = this.checkIds(ids);
-    this.checkRoom(checked.length, "evaluate");
-    const logits = this.allocateLogits(checked.length);
-    await this.run(options, () => this.native.evaluate(checked, logits));
+    const logits = await this.run(options, async () => {
+      this.checkRoom(checked.length, "evaluate");
+      const rows = this.allocateLogits(checked.length);
+      await this.native.evaluate(checked, rows);
+      return rows;
+    });
     this.append(checked);
     return logits;
   }

@@ -2,10 +2,11 @@
 // and for the end of the turn, and says why the answer ended. It never throws: a failure is its last part.
 
 import { K2Error } from "../errors";
+import type { SampledToken, TokenEnd } from "../sampling";
 import type { CallParser, CallParserEvent } from "../tools/call-parser";
 import type { FinishPart, FinishReason, StreamPart, Usage } from "./part";
 import { StopStrings } from "./stop";
-import type { SampledToken, TokenEnd, TokenSource } from "./token-source";
+import type { TokenSource } from "./token-source";
 
 export interface GenerateOptions {
   /** Starts decoding; what it throws ends the stream like a failure while decoding. */

@@ -7,7 +7,7 @@ import {
   type K2Error,
   loadModel,
   type Model,
-  type Token,
+  type SampledToken,
 } from "../../lib/index";
 import { readGolden } from "./support/golden-checkpoints";
 
@@ -26,8 +26,8 @@ async function started() {
   return session;
 }
 
-async function collect(stream: AsyncIterable<Token>): Promise<Token[]> {
-  const tokens: Token[] = [];
+async function collect(stream: AsyncIterable<SampledToken>): Promise<SampledToken[]> {
+  const tokens: SampledToken[] = [];
   for await (const token of stream) tokens.push(token);
   return tokens;
 }
@@ -95,7 +95,7 @@ describe("timeline", () => {
     expect(stream.end).toBe("context-full");
     expect(session.position).toBe(96);
     const error = await failure(() => session.prefill([1]));
-    expect(error.code).toBe("context-full");
+    expect(error).toMatchObject({ code: "context-full", details: { position: 96, contextTokens: 96 } });
     expect(await collect(session.decode({ stopTokens: [] }))).toEqual([]);
     await session.rewind(95);
     await session.prefill([1]);

@@ -2,7 +2,8 @@ import { describe, expect, it } from "vitest";
 import { K2Error } from "../../../lib/errors";
 import { generate } from "../../../lib/generate/generate";
 import { emptyUsage, type StreamPart } from "../../../lib/generate/part";
-import type { TokenEnd, TokenSource } from "../../../lib/generate/token-source";
+import type { TokenSource } from "../../../lib/generate/token-source";
+import type { TokenEnd } from "../../../lib/sampling";
 import { createKimiK2CallParser } from "../../../lib/tools/kimi-k2-call-parser";
 import { ByteTokenizer, M } from "../support/byte-tokenizer";
 

@@ -2,7 +2,8 @@
 
 import type { ChatEngine, ChatSession } from "../../../lib/chat";
 import { K2Error } from "../../../lib/errors";
-import type { SampledToken, TokenEnd, TokenSource } from "../../../lib/generate/token-source";
+import type { TokenSource } from "../../../lib/generate/token-source";
+import type { SampledToken, TokenEnd } from "../../../lib/sampling";
 import { checkSampling, type SamplingOptions } from "../../../lib/sampling";
 import type { ChatTemplate } from "../../../lib/template/chat-template";
 import { chooseTemplate } from "../../../lib/template/choose-template";
