@@ -5,7 +5,7 @@
 //   y[h] = W_UV[h] o[h]
 //
 // Bytes of one row: kv_b once, the cached rows once per task (from L2 for its further tiles).
-// Work per position: 2 * H * (2 R + Dr) operations. Source: k2-facts 2.3.
+// Work per position: 2 * H * (2 R + Dr) operations. Source: the DeepSeek-V2 paper, 2.1.
 
 // out[t] = q[t] W for `rows` rows: W's rows are walked in order, a lane is a column.
 inline void ProjectQueries(const Weight& w, int64_t first, int64_t count, const float* q, int64_t q_stride,

@@ -2,7 +2,7 @@
 // block, and all rows of the call use them. Rebuilding costs 2 R (Dn + Dv) operations per position and head,
 // a query only 2 (Dn + Dr + Dv) instead of the absorbed 2 (2 R + Dr): for K2 it pays from about 171 rows on.
 //
-//   k[s] = [W_UK[h] c_s | rope key s]   v[s] = W_UV[h] c_s, both rounded to bf16   (k2-facts 2.2)
+//   k[s] = [W_UK[h] c_s | rope key s]   v[s] = W_UV[h] c_s, both rounded to bf16
 
 // Rows [first, first + count) of kv_b as operands, padded with rows of zeros to whole tiles. Returns the end.
 inline Operand* MakeWeightOperands(const Weight& w, int64_t first, int64_t count, int64_t width,

@@ -1,4 +1,4 @@
-// The router of the CPU backend: which experts a row is sent to, and with what weights (k2-facts 2.8).
+// The router of the CPU backend: which experts a row is sent to, and with what weights (RouterParams).
 #pragma once
 
 #include "base/buffer.h"

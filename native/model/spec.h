@@ -53,7 +53,7 @@ struct ModelSpec {
 // Native code trusts no caller: sizes are positive, products fit, counts agree.
 Status CheckSpec(const ModelSpec& spec);
 
-// What YaRN makes of the rotary embedding (k2-facts 2.5 and 2.7).
+// What YaRN makes of the rotary embedding.
 struct RopeTable {
   std::vector<double> inverse_frequencies;  // [Dr / 2]
   double magnitude = 1;                     // factor on cos and sin

@@ -91,7 +91,12 @@ struct LatentAttentionParams {
 enum class Scoring : uint8_t { kSigmoid, kSoftmax };
 enum class Routing : uint8_t { kNoAuxTc, kGreedy, kGroupLimitedGreedy };
 
-// k2-facts 2.8. Ties are broken by the lower expert id; ids of a row are written in ascending order.
+// Scores are the sigmoid or softmax of the logits; the K largest of score + bias are chosen. Unless routing
+// is kGreedy, only experts of the top_groups best groups can be: a group counts the sum of its two largest
+// (kNoAuxTc) or its largest. The weight of a chosen expert is its score, divided by the sum of the chosen
+// scores where `normalize` says so, times routed_scaling; the routings other than kNoAuxTc (DeepSeek-V2) do
+// one or the other, and divide only for K > 1. Ties are broken by the lower expert id; ids of a row are
+// written in ascending order.
 struct RouterParams {
   Tensor logits;       // [T, E]
   const Weight* bias;  // [1, E] selection bias, or an absent weight

@@ -1,6 +1,6 @@
 // Latent attention of the reference backend. A page holds rows of [R latent | Dr rope key] floats.
 //
-// Both forms are the textbook ones of k2-facts 2.2 and 2.3; they give the same numbers up to rounding, and
+// Both forms are those of the DeepSeek-V2 paper; they give the same numbers up to rounding, and
 // having both here lets the conformance suite check a backend's forms separately.
 #include <cmath>
 #include <cstring>

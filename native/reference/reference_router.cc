@@ -1,4 +1,4 @@
-// The router of the reference backend: k2-facts 2.8 line by line.
+// The router of the reference backend: RouterParams line by line.
 #include <algorithm>
 #include <cmath>
 #include <limits>

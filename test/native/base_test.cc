@@ -42,7 +42,7 @@ TEST(F16AndE4m3AreExact) {
 }
 
 TEST(Int4DecodesTheKnownWord) {
-  // k2-facts 3.3: q = -8 -7 -1 0 1 2 6 7 is the word 0xFEA98710.
+  // By hand: q = -8 -7 -1 0 1 2 6 7 is the word 0xFEA98710.
   const uint8_t data[4] = {0x10, 0x87, 0xa9, 0xfe};
   const float scale = 0.5f;
   Weight weight;
@@ -98,7 +98,7 @@ TEST(ThreadPoolCoversEveryIndexOnce) {
   }
 }
 
-// Golden values of k2-facts 2.5 and 2.7.
+// Golden values of K2 Thinking, K2.5 and a config without rope scaling.
 TEST(YarnMatchesTheGoldenTable) {
   ModelSpec spec;
   spec.rope_dim = 64;

@@ -1,4 +1,4 @@
-// The router of every backend: each rule of k2-facts 2.8, ties, and numbers that are not numbers.
+// The router of every backend: each rule of RouterParams, ties, and numbers that are not numbers.
 #include <cmath>
 #include <limits>
 
@@ -84,7 +84,7 @@ TEST(conformance_router) {
   }
 }
 
-// Rows and weights worked out by hand from k2-facts 2.8, so that the reference is checked too.
+// Rows and weights worked out by hand from the rules of RouterParams, so that the reference is checked too.
 TEST(conformance_router_by_hand) {
   const auto check = [](RouterCase c, std::vector<float> expected, const char* what) {
     std::vector<Subject> subjects = MakeSubjects(c.shapes(), 1);
