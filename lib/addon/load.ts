@@ -24,7 +24,7 @@ function find(): NativeAddon {
     throw new K2Error(
       "unavailable",
       `Expected a k2-native addon for ${process.platform}-${process.arch} and Node ${process.versions.node}, got none. ` +
-        `Build it with \`npm rebuild k2-native\` (needs CMake 3.20 and a C++20 compiler). The loader said: ${reason}`,
+        `Build it with \`npm rebuild k2-native\` (needs CMake 3.21 and a C++20 compiler). The loader said: ${reason}`,
       { platform: process.platform, arch: process.arch },
       { cause },
     );
