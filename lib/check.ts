@@ -14,28 +14,47 @@ export function invalidArgument(expected: string, name: string, value: unknown):
 }
 
 /** A value as an error message shows it: short, and never more than its beginning. */
-function describeValue(value: unknown): string {
+export function describeValue(value: unknown): string {
   if (typeof value === "string") {
     return value.length <= 60 ? JSON.stringify(value) : `${JSON.stringify(value.slice(0, 60))} and more`;
   }
   if (value === null || value === undefined) return String(value);
-  if (Array.isArray(value)) return value.length === 0 ? "an empty array" : `an array of ${value.length}`;
-  if (typeof value === "object") return "an object";
+  if (typeof value === "object") {
+    const type = typeOf(value);
+    if (type !== "Array") return type === "Object" ? "an object" : `an object of type ${type}`;
+    const { length } = value as unknown[];
+    return length === 0 ? "an empty array" : `an array of ${length}`;
+  }
   if (typeof value === "function") return "a function";
   return typeof value === "bigint" ? `${value}n` : String(value);
 }
 
-/** The value as an object with string keys; arrays, null and everything else are errors. */
+/** "Object", "Array", "Map" and so on: the same for objects of another realm, unlike a look at the prototype. */
+export function typeOf(value: object): string {
+  try {
+    return Object.prototype.toString.call(value).slice("[object ".length, -1);
+  } catch {
+    return "Proxy"; // a revoked one, or one whose handler throws
+  }
+}
+
+/**
+ * The value as an object with string keys. Arrays, null and everything else are errors, and so are objects that hold
+ * their data elsewhere than in keys: a Map, a forgotten promise or a bare signal must not look like empty options.
+ */
 export function requireObject(value: unknown, name: string): Record<string, unknown> {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+  if (typeof value !== "object" || value === null || typeOf(value) !== "Object") {
     throw invalidArgument("an object", name, value);
   }
   return value as Record<string, unknown>;
 }
 
+/** The value as an array. A hole comes out as undefined, which the check of every entry then sees. */
 export function requireArray(value: unknown, name: string): readonly unknown[] {
-  if (!Array.isArray(value)) throw invalidArgument("an array", name, value);
-  return value;
+  if (typeof value !== "object" || value === null || typeOf(value) !== "Array") {
+    throw invalidArgument("an array", name, value);
+  }
+  return Array.from(value as unknown[]);
 }
 
 export function requireString(value: unknown, name: string): string {
@@ -76,15 +95,18 @@ export function refuseUnknownKeys(
 /** An AbortSignal by its shape: those of another realm and of polyfills work too. */
 export function checkSignal(signal: unknown): AbortSignal | undefined {
   if (signal === undefined) return undefined;
-  const candidate = signal as Partial<AbortSignal> | null;
-  if (
-    typeof candidate === "object" &&
-    typeof candidate?.aborted === "boolean" &&
-    candidate.addEventListener
-  ) {
-    return signal as AbortSignal;
-  }
+  if (isSignal(signal)) return signal;
   throw invalidArgument("an AbortSignal", "signal", signal);
+}
+
+function isSignal(value: unknown): value is AbortSignal {
+  if (typeof value !== "object" || value === null || typeOf(value) === "Proxy") return false;
+  const { aborted, addEventListener, removeEventListener } = value as Partial<AbortSignal>;
+  return (
+    typeof aborted === "boolean" &&
+    typeof addEventListener === "function" &&
+    typeof removeEventListener === "function"
+  );
 }
 
 /** The error of a call that its signal ended; the signal's reason is its cause. */

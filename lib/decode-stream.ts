@@ -17,6 +17,8 @@ export interface DecodeRequest {
   native: NativeSession;
   sampling: NativeSampling;
   signal: AbortSignal | undefined;
+  /** Called before the decode begins; throws where the session cannot decode now. */
+  onStart: () => void;
   /** Told every token that was read. */
   onToken: (id: number) => void;
 }
@@ -88,6 +90,7 @@ export class DecodeStream implements AsyncIterableIterator<SampledToken> {
 
   private start(request: DecodeRequest): void {
     if (request.signal?.aborted) return;
+    request.onStart();
     request.native.startDecode(request.sampling);
     this.started = true;
     request.signal?.addEventListener("abort", this.abort);

@@ -87,16 +87,14 @@ export function checkLoadOptions(value: unknown, devices: readonly Device[]): Ch
     if (typeof got === "number" && Number.isInteger(got) && got >= 1 && got <= most) return got;
     throw invalidArgument(`an integer of 1..${most}`, name, got);
   };
-  const device = chooseDevice(options.device ?? "auto", devices);
-  const attention = options.attention ?? "auto";
+  const { device: deviceName = "auto", attention = "auto", isa = "", onProgress } = options;
+  const device = chooseDevice(deviceName, devices);
   if (typeof attention !== "string" || !Object.hasOwn(ATTENTION, attention)) {
     throw invalidArgument(`one of ${Object.keys(ATTENTION).join(", ")}`, "attention", attention);
   }
-  const isa = options.isa ?? "";
   if (isa !== "" && !device.isas.includes(isa as string)) {
     throw invalidArgument(`one of ${device.isas.join(", ")} on this machine`, "isa", isa);
   }
-  const { onProgress } = options;
   if (onProgress !== undefined && typeof onProgress !== "function") {
     throw invalidArgument("a function", "onProgress", onProgress);
   }

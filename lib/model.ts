@@ -68,10 +68,13 @@ export async function forecastModel(
 ): Promise<MemoryForecast> {
   const checked = checkLoadOptions(options, listDevices());
   const { onProgress, signal } = checked;
-  const isOpen = typeof model === "object" && model !== null;
-  const checkpoint = isOpen ? model : await openCheckpoint(model, { onProgress, signal });
+  const checkpoint = isCheckpoint(model) ? model : await openCheckpoint(model, { onProgress, signal });
   const contextTokens = checked.contextTokens ?? defaultContext(checkpoint.config.max_position_embeddings);
   return forecastOf(checkpoint, { ...checked.engine, contextTokens });
+}
+
+function isCheckpoint(model: string | Checkpoint): model is Checkpoint {
+  return typeof model === "object" && model !== null && "weightTable" in model;
 }
 
 interface ModelFacts {

@@ -2,7 +2,7 @@
 // Order of the steps: penalties, bias and mask; temperature; top-k; top-p; min-p; one draw.
 
 import type { NativeSampling } from "./addon/contract";
-import { invalidArgument, refuseUnknownKeys, requireObject } from "./check";
+import { invalidArgument, refuseUnknownKeys, requireObject, typeOf } from "./check";
 import type { K2Error } from "./errors";
 
 /** Bit `id & 31` of word `id >> 5` allows the token `id`. Made by `createTokenMask`. */
@@ -165,14 +165,17 @@ function wrongTokenId(id: unknown, vocabSize: number, name: string): K2Error {
   return invalidArgument(`token ids of 0..${vocabSize - 1}`, name, id);
 }
 
+function isList(value: unknown): value is ArrayLike<unknown> {
+  if (typeof value !== "object" || value === null) return false;
+  return typeOf(value) === "Array" || (ArrayBuffer.isView(value) && !(value instanceof DataView));
+}
+
 /** Ids as native code takes them: a copy, every one checked. */
 export function toTokenIds(ids: unknown, vocabSize: number, name: string): Int32Array {
-  const isList = Array.isArray(ids) || (ArrayBuffer.isView(ids) && !(ids instanceof DataView));
-  if (!isList) throw invalidArgument("an Int32Array or an array of token ids", name, ids);
-  const list = ids as unknown as ArrayLike<unknown>;
-  const result = new Int32Array(list.length);
-  for (let i = 0; i < list.length; i += 1) {
-    const id = list[i];
+  if (!isList(ids)) throw invalidArgument("an Int32Array or an array of token ids", name, ids);
+  const result = new Int32Array(ids.length);
+  for (let i = 0; i < ids.length; i += 1) {
+    const id = ids[i];
     if (!isTokenId(id, vocabSize)) throw wrongTokenId(id, vocabSize, `${name}[${i}]`);
     result[i] = id;
   }
@@ -203,6 +206,7 @@ export function toNativeSampling(
     stopTokens: limits.stopTokens,
     biasIds: Int32Array.from(bias, ([id]) => Number(id)),
     biasValues: Float32Array.from(bias, ([, value]) => value),
-    mask: options.mask,
+    // Copied: the caller may change or detach it before the decode begins.
+    mask: options.mask?.slice(),
   };
 }

@@ -48,6 +48,8 @@ export class Session {
   private readonly native: NativeSession;
   private readonly facts: SessionFacts;
   private timeline: number[];
+  /** A call runs whose outcome the timeline does not show yet. The engine may be done with it already. */
+  private isBusy = false;
   private isDisposed = false;
 
   /** @internal Made by `model.createSession()` and `session.fork()`. */
@@ -74,31 +76,41 @@ export class Session {
    */
   async prefill(ids: ArrayLike<number>, options: CallOptions = {}): Promise<void> {
     const checked = this.checkIds(ids);
-    await this.run(options, () => {
-      this.checkRoom(checked.length, "prefill");
-      return this.native.prefill(checked);
-    });
-    this.append(checked);
+    await this.run(
+      options,
+      () => {
+        this.checkRoom(checked.length, "prefill");
+        return this.native.prefill(checked);
+      },
+      () => this.append(checked),
+    );
   }
 
   /** Like `prefill`, and gives the logits after each of the tokens: [T, V], row-major. */
   async evaluate(ids: ArrayLike<number>, options: CallOptions = {}): Promise<Float32Array> {
     const checked = this.checkIds(ids);
-    const logits = await this.run(options, async () => {
-      this.checkRoom(checked.length, "evaluate");
-      const rows = this.allocateLogits(checked.length);
-      await this.native.evaluate(checked, rows);
-      return rows;
-    });
-    this.append(checked);
-    return logits;
+    return this.run(
+      options,
+      async () => {
+        this.checkRoom(checked.length, "evaluate");
+        const rows = this.allocateLogits(checked.length);
+        await this.native.evaluate(checked, rows);
+        return rows;
+      },
+      (rows) => {
+        this.append(checked);
+        return rows;
+      },
+    );
   }
 
   /** An independent session with the same timeline; what both have in common is in memory once. */
   async fork(): Promise<Session> {
-    const timeline = this.timeline.slice();
-    const native = await this.run({}, () => this.native.fork());
-    return new Session(native, this.facts, timeline);
+    return this.run(
+      {},
+      () => this.native.fork(),
+      (native) => new Session(native, this.facts, this.timeline.slice()),
+    );
   }
 
   /** Forgets the tokens from `position` on. */
@@ -106,8 +118,13 @@ export class Session {
     if (!Number.isInteger(position) || position < 0 || position > this.position) {
       throw invalidArgument(`an integer of 0..${this.position}`, "position", position);
     }
-    await this.run({}, () => this.native.rewind(position));
-    this.timeline.length = position;
+    await this.run(
+      {},
+      () => this.native.rewind(position),
+      () => {
+        this.timeline.length = position;
+      },
+    );
   }
 
   /**
@@ -117,7 +134,7 @@ export class Session {
   decode(options: DecodeOptions = {}): DecodeStream {
     const all = requireObject(options, "options");
     refuseUnknownKeys(all, DECODE_KEYS, "options");
-    const { maxTokens, stopTokens, signal, ...sampling } = options;
+    const { maxTokens, stopTokens = this.facts.stopTokens, signal, ...sampling } = options;
     if (maxTokens !== undefined && !(Number.isSafeInteger(maxTokens) && maxTokens >= 0)) {
       throw invalidArgument("an integer of at least 0", "maxTokens", maxTokens);
     }
@@ -127,9 +144,10 @@ export class Session {
       native: this.native,
       sampling: toNativeSampling(checkSampling(sampling, vocabSize), {
         maxTokens: Math.min(maxTokens ?? contextTokens, contextTokens),
-        stopTokens: toTokenIds(stopTokens ?? this.facts.stopTokens, vocabSize, "stopTokens"),
+        stopTokens: toTokenIds(stopTokens, vocabSize, "stopTokens"),
       }),
       signal: checkSignal(signal),
+      onStart: () => this.checkIdle(),
       onToken: (id) => this.timeline.push(id),
     });
   }
@@ -162,6 +180,11 @@ export class Session {
     }
   }
 
+  private checkIdle(): void {
+    if (!this.isBusy) return;
+    throw new K2Error("invalid-state", "Expected an idle session, got one with a call under way");
+  }
+
   private checkIds(ids: unknown): Int32Array {
     return toTokenIds(ids, this.facts.vocabSize, "ids");
   }
@@ -191,23 +214,29 @@ export class Session {
     for (const id of ids) this.timeline.push(id);
   }
 
-  /** Runs one native call with its abort signal. */
-  private async run<T>(options: CallOptions, call: () => Promise<T>): Promise<T> {
+  /** Runs one native call with its abort signal. `apply` brings its outcome to the timeline before the next call may begin. */
+  private async run<T, R>(
+    options: CallOptions,
+    call: () => Promise<T>,
+    apply: (outcome: T) => R,
+  ): Promise<R> {
     const checked = requireObject(options, "options");
     refuseUnknownKeys(checked, CALL_KEYS, "options");
     const signal = checkSignal(options.signal);
     if (this.isDisposed) throw new K2Error("invalid-state", "Expected a live session, got a disposed one");
     if (signal?.aborted) throw aborted(signal);
-    const promise = settle(call());
-    if (signal === undefined) return promise;
+    this.checkIdle();
     const abort = () => this.native.abort();
-    signal.addEventListener("abort", abort);
+    this.isBusy = true;
     try {
-      return await promise;
+      const promise = settle(call());
+      signal?.addEventListener("abort", abort);
+      return apply(await promise);
     } catch (error) {
-      throw signal.aborted ? aborted(signal) : toK2Error(error);
+      throw signal?.aborted ? aborted(signal) : toK2Error(error);
     } finally {
-      signal.removeEventListener("abort", abort);
+      this.isBusy = false;
+      signal?.removeEventListener("abort", abort);
     }
   }
 }

@@ -4,6 +4,7 @@
 import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { ModelSpec, WeightTable } from "../addon/contract";
+import { checkSignal, invalidArgument, refuseUnknownKeys, requireObject } from "../check";
 import { K2Error } from "../errors";
 import { ConfigReader } from "./config-reader";
 import { damaged, fileFault, fileIn, printable } from "./faults";
@@ -30,6 +31,8 @@ export interface OpenOptions {
   /** Opening rejects with `aborted` soon after it fires. */
   readonly signal?: AbortSignal | undefined;
 }
+
+const OPTION_KEYS: ReadonlySet<string> = new Set<keyof OpenOptions>(["onProgress", "signal"]);
 
 /** Paths of the files that text features need; null where the folder has none. */
 export interface TextFiles {
@@ -70,8 +73,9 @@ export interface Checkpoint {
  */
 export async function openCheckpoint(folder: string, options: OpenOptions = {}): Promise<Checkpoint> {
   const path = checkFolderName(folder);
-  const report: Report = (phase, bytes, total) => options.onProgress?.({ phase, bytes, total });
-  const slice = new TimeSlice(options.signal);
+  const { onProgress, signal } = checkOptions(options);
+  const report: Report = (phase, bytes, total) => onProgress?.({ phase, bytes, total });
+  const slice = new TimeSlice(signal);
   await checkFolder(path);
   const configFile = fileIn(path, "config.json");
   const config = parseModelConfig(await readJsonFile(configFile), configFile);
@@ -95,6 +99,16 @@ export async function openCheckpoint(folder: string, options: OpenOptions = {}):
     tensorCount: table.count,
     textFiles,
   };
+}
+
+function checkOptions(value: unknown): OpenOptions {
+  const options = requireObject(value, "options");
+  refuseUnknownKeys(options, OPTION_KEYS, "options");
+  const { onProgress } = options;
+  if (onProgress !== undefined && typeof onProgress !== "function") {
+    throw invalidArgument("a function", "onProgress", onProgress);
+  }
+  return { onProgress: onProgress as OpenOptions["onProgress"], signal: checkSignal(options.signal) };
 }
 
 function checkFolderName(folder: unknown): string {

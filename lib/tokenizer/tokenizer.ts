@@ -3,6 +3,7 @@
 
 import { join } from "node:path";
 
+import { checkSignal, requireObject } from "../check";
 import { K2Error } from "../errors";
 import { Encoder } from "./encoder";
 import { SpecialTokens } from "./special-tokens";
@@ -129,7 +130,7 @@ export class Tokenizer {
   async encodeAsync(text: string, options: EncodeOptions = {}): Promise<Int32Array> {
     checkText(text);
     checkOptions(options, ["signal"]);
-    const slice = new TimeSlice("Encoding", options.signal);
+    const slice = new TimeSlice("Encoding", checkSignal(options.signal));
     const encoder = new Encoder(this.vocabulary);
     encoder.begin(text);
     while (!encoder.step()) {
@@ -206,8 +207,7 @@ function skipsControl(options: DecodeOptions): boolean {
 }
 
 function checkOptions(options: object, known: readonly string[]): void {
-  if (typeof options !== "object" || options === null) throw invalid("an object", "options", options);
-  for (const key of Object.keys(options)) {
+  for (const key of Object.keys(requireObject(options, "options"))) {
     if (!known.includes(key)) throw invalid(`one of the options ${known.join(", ")}`, "options", key);
   }
 }

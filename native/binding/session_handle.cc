@@ -19,10 +19,12 @@ Result<int64_t> ReadInteger(const Napi::Value& value, const char* name) {
   return static_cast<int64_t>(number);
 }
 
+// Empty where the environment is ending: a worker thread that is terminated can make no array any more, and
+// that may be found out at any moment.
 template <typename Array, typename T>
 Array CopyToArray(Napi::Env env, const std::vector<T>& values) {
   Array array = Array::New(env, values.size());
-  std::copy(values.begin(), values.end(), array.Data());
+  if (!array.IsEmpty()) std::copy(values.begin(), values.end(), array.Data());
   return array;
 }
 

@@ -14,7 +14,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, describe, expect, it } from "vitest";
-import { forecastModel, type K2Error, type LoadOptions, listDevices, loadModel } from "../../lib/index";
+import {
+  forecastModel,
+  type K2Error,
+  type LoadOptions,
+  listDevices,
+  loadModel,
+  openCheckpoint,
+} from "../../lib/index";
 import { readGolden, sameBits } from "./support/golden-checkpoints";
 
 const golden = readGolden("int4-group32");
@@ -63,6 +70,9 @@ describe("options of loadModel", () => {
     ["onProgress", { onProgress: 3 }],
     ["signal", { signal: {} }],
     ["thread", { thread: 2 }],
+    ["device", { device: null }],
+    ["attention", { attention: null }],
+    ["isa", { isa: null }],
   ];
   it.each(wrong)("%s %j", async (name, options) => {
     const error = await failure(() => loadModel(golden.path, options as LoadOptions));
@@ -78,6 +88,25 @@ describe("options of loadModel", () => {
     const error = await failure(() => loadModel(golden.path, { contextTokens: 1 << 24 }));
     expect(error.code).toBe("out-of-memory");
     expect(error.message).toContain(String(forecast.memoryBytes));
+  });
+
+  it("forecastModel and openCheckpoint check what they are given", async () => {
+    for (const model of [{}, [], new Map(), null, 3] as unknown as string[]) {
+      expect((await failure(() => forecastModel(model))).message).toContain("path");
+      expect((await failure(() => openCheckpoint(model))).message).toContain("path");
+    }
+    const options: [string, unknown][] = [
+      ["options", null],
+      ["options", "x"],
+      ["onProgress", { onProgress: 1 }],
+      ["signal", { signal: {} }],
+      ["progress", { progress: 1 }],
+    ];
+    for (const [name, value] of options) {
+      const error = await failure(() => openCheckpoint(golden.path, value as object));
+      expect(error.code).toBe("invalid-argument");
+      expect(error.message).toContain(name);
+    }
   });
 
   it("devices are listed with what they can do", () => {

@@ -41,6 +41,7 @@ describe.concurrent("exit", () => {
     "workerEnds",
     "workerTerminatedWhilePrefilling",
     "workerTerminatedWhileDecoding",
+    "workersTerminatedAtAnyMoment",
     "exitWhileWorkersWork",
     "twoWorkersAndMain",
   ])("%s", async (scenario) => {

@@ -264,6 +264,66 @@ describe("wrong calls", () => {
     await session.prefill([1]);
   });
 
+  it("one call at a time, also when the engine is done and its answer is on the way", async () => {
+    const held = () => {
+      const start = performance.now();
+      while (performance.now() - start < 50);
+    };
+    for (const call of ["fork", "rewind", "prefill", "decode"] as const) {
+      const session = model.createSession();
+      const running = session.prefill([1, 2, 3]);
+      held();
+      const second = {
+        fork: () => session.fork(),
+        rewind: () => session.rewind(0),
+        prefill: () => session.prefill([1]),
+        decode: () => session.decode({ stopTokens: [] }).next(),
+      }[call];
+      expect((await failure(second)).code, call).toBe("invalid-state");
+      await running;
+      expect(session.tokens, call).toEqual([1, 2, 3]);
+      expect((await session.fork()).tokens).toEqual([1, 2, 3]);
+    }
+  });
+
+  it("half a signal is refused and nothing has begun", async () => {
+    const signal = { aborted: false, addEventListener() {} } as unknown as AbortSignal;
+    const session = await started();
+    expect((await failure(() => session.prefill([1], { signal }))).code).toBe("invalid-argument");
+    expect((await failure(() => session.decode({ signal }))).code).toBe("invalid-argument");
+    await session.prefill([1]);
+    expect(session.position).toBe(21);
+  });
+
+  it("options must be options", async () => {
+    const session = await started();
+    const { signal } = new AbortController();
+    for (const options of [signal, Promise.resolve({}), new Map(), null])
+      expect((await failure(() => session.prefill([1], options as object))).message).toContain("options");
+    expect(
+      (await failure(() => session.decode({ stopTokens: null as unknown as number[] }))).message,
+    ).toContain("stopTokens");
+  });
+
+  it("a token mask is taken as it was when decode was called", async () => {
+    for (const spoil of [
+      (mask: Uint32Array) => structuredClone(mask.buffer, { transfer: [mask.buffer as ArrayBuffer] }),
+      (mask: Uint32Array) => mask.fill(0),
+    ]) {
+      const mask = createTokenMask(model.config.vocab_size, [7]);
+      const stream = (await started()).decode({ maxTokens: 4, stopTokens: [], mask });
+      spoil(mask);
+      expect((await collect(stream)).map(({ id }) => id)).toEqual([7, 7, 7, 7]);
+    }
+  });
+
+  it("wrong arguments of createTokenMask", async () => {
+    for (const size of [Number.POSITIVE_INFINITY, Number.NaN, -1, 0, 2 ** 53, "8"])
+      expect((await failure(() => createTokenMask(size as number, [0]))).message).toContain("vocabSize");
+    for (const ids of [undefined, null, 3, {}, [64], [0.5]])
+      expect((await failure(() => createTokenMask(64, ids as number[]))).message).toContain("ids");
+  });
+
   it("after dispose", async () => {
     const session = await started();
     const stream = session.decode({ stopTokens: [] });

@@ -19,11 +19,11 @@ async function prefilling() {
   return { model, session };
 }
 
-async function decoding(options = { contextTokens: 100_000 }) {
+async function decoding(options = { contextTokens: 100_000 }, sampling = {}) {
   const model = await loadModel(checkpoint, options);
   const session = model.createSession();
   await session.prefill([1, 2, 3]);
-  const stream = session.decode({ stopTokens: [] });
+  const stream = session.decode({ stopTokens: [], ...sampling });
   await stream.next();
   return { model, session, stream };
 }
@@ -114,6 +114,14 @@ const scenarios = {
   async workerTerminatedWhileDecoding() {
     await (await startWorker("inWorkerDecode")).terminate();
   },
+  /** Some of them in the middle of the delivery of a token. */
+  async workersTerminatedAtAnyMoment() {
+    for (let i = 0; i < 8; i += 1) {
+      const workers = await Promise.all(Array.from({ length: 3 }, () => startWorker("inWorkerDecode")));
+      await sleep(i);
+      await Promise.all(workers.map((worker) => worker.terminate()));
+    }
+  },
   async exitWhileWorkersWork() {
     await Promise.all([startWorker("inWorkerPrefill"), startWorker("inWorkerDecode"), prefilling()]);
     process.exit(0);
@@ -138,7 +146,7 @@ const scenarios = {
     atWork();
   },
   async inWorkerDecode() {
-    const { stream } = await decoding();
+    const { stream } = await decoding(undefined, { topLogprobs: 90 });
     atWork();
     for await (const _token of stream);
   },

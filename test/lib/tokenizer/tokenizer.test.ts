@@ -181,6 +181,10 @@ describe("encoding", () => {
       expect(later.code).toBe("invalid-argument");
     }
     const unknown = { allowSpecial: true } as object;
+    for (const wrong of [{ signal: {} as AbortSignal }, new Map() as object]) {
+      const { code } = await failure(() => tokenizer.encodeAsync("a", wrong));
+      expect(code).toBe("invalid-argument");
+    }
     expect(await failure(() => tokenizer.encodeAsync("a", unknown))).toMatchObject({
       code: "invalid-argument",
     });
