@@ -3,9 +3,10 @@
 
 import { K2Error } from "../errors";
 import type { ChatTemplate } from "./chat-template";
-import { KimiK2Template } from "./kimi-k2";
+import { jsonTools, type KimiControl, KimiK2Template } from "./kimi-k2";
+import { createKimiK25Template } from "./kimi-k25";
 import { MoonlightTemplate } from "./moonlight";
-import type { ControlName, PromptTokenizer } from "./segments";
+import type { PromptTokenizer } from "./segments";
 
 /** What a checkpoint says about its chat layout. */
 export interface TemplateFacts {
@@ -18,14 +19,14 @@ export interface TemplateFacts {
 
 const KIMI_SYSTEM = "You are Kimi, an AI assistant created by Moonshot AI.";
 const PLAIN_SYSTEM = "You are a helpful assistant";
-const MESSAGE_TOKENS: readonly ControlName[] = [
+const MESSAGE_TOKENS: readonly KimiControl[] = [
   "<|im_system|>",
   "<|im_user|>",
   "<|im_assistant|>",
   "<|im_middle|>",
   "<|im_end|>",
 ];
-const THINK_TOKENS: readonly ControlName[] = ["<think>", "</think>"];
+const THINK_TOKENS: readonly KimiControl[] = ["<think>", "</think>"];
 const SYSTEM_HEAD = "<|im_system|>system<|im_middle|>";
 const MESSAGE_END = "<|im_end|>";
 
@@ -36,17 +37,20 @@ export function chooseTemplate(facts: TemplateFacts): ChatTemplate {
   if (text === undefined) return chooseByTokens(facts);
 
   if (!text.includes("<|im_middle|>")) throw unsupported("a chat template of the Kimi family", "another one");
-  if (text.includes("tools_ts_str") || text.includes("<|media_begin|>")) {
-    throw unsupported("the chat template of K2 Instruct, K2 Thinking or Moonlight", "that of K2.5");
+  if (text.includes("tools_ts_str")) {
+    requireTokens(facts, THINK_TOKENS);
+    // K2.5 and K2.6 can be switched to instant mode. A relative that cannot (K2.7 Code) has rules of its own.
+    if (text.includes("thinking is false")) return createKimiK25Template();
+    throw unsupported("the chat template of K2.5 or K2.6", "that of a relative");
   }
   const defaultSystem = defaultSystemOf(text);
   if (text.includes("<think>")) {
     requireTokens(facts, THINK_TOKENS);
     return new KimiK2Template({
       name: "kimi-k2-thinking",
-      thinks: true,
+      thinking: "model-opens",
       defaultSystem: defaultSystem ?? KIMI_SYSTEM,
-      toolSeparators: toolSeparatorsOf(text) ?? "compact",
+      writeTools: jsonTools(toolSeparatorsOf(text) ?? "compact"),
     });
   }
   if (!text.includes("<|tool_calls_section_begin|>")) {
@@ -54,16 +58,17 @@ export function chooseTemplate(facts: TemplateFacts): ChatTemplate {
   }
   return new KimiK2Template({
     name: "kimi-k2-instruct",
-    thinks: false,
+    thinking: "never",
     defaultSystem: defaultSystem ?? KIMI_SYSTEM,
-    toolSeparators: toolSeparatorsOf(text) ?? "compact",
+    writeTools: jsonTools(toolSeparatorsOf(text) ?? "compact"),
   });
 }
 
 /** The current revisions of the published templates: both K2 models name Kimi and write compact JSON. */
 function chooseByTokens({ tokenizer, modelType }: TemplateFacts): ChatTemplate {
   if (modelType === "kimi_k25") {
-    throw unsupported("the chat layout of K2 Instruct, K2 Thinking or Moonlight", "that of K2.5");
+    requireTokens({ tokenizer }, THINK_TOKENS);
+    return createKimiK25Template();
   }
   const thinks = THINK_TOKENS.every((token) => tokenizer.controlId(token) !== undefined);
   if (!thinks && tokenizer.controlId("<|tool_calls_section_begin|>") === undefined) {
@@ -71,9 +76,9 @@ function chooseByTokens({ tokenizer, modelType }: TemplateFacts): ChatTemplate {
   }
   return new KimiK2Template({
     name: thinks ? "kimi-k2-thinking" : "kimi-k2-instruct",
-    thinks,
+    thinking: thinks ? "model-opens" : "never",
     defaultSystem: KIMI_SYSTEM,
-    toolSeparators: "compact",
+    writeTools: jsonTools("compact"),
   });
 }
 
@@ -97,7 +102,7 @@ function toolSeparatorsOf(template: string): "compact" | "spaced" | undefined {
   return /separators\s{0,20}=\s{0,20}\(\s{0,20}(','|",")/.test(written[1] ?? "") ? "compact" : "spaced";
 }
 
-function requireTokens({ tokenizer }: TemplateFacts, tokens: readonly ControlName[]): void {
+function requireTokens({ tokenizer }: TemplateFacts, tokens: readonly KimiControl[]): void {
   for (const token of tokens) {
     if (tokenizer.controlId(token) === undefined) {
       throw unsupported(`a tokenizer with the control token ${token}`, "one that does not declare it");

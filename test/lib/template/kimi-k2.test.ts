@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { chooseTemplate } from "../../../lib/template/choose-template";
 import { renderSegments } from "../../../lib/template/render-prompt";
-import type { Segment } from "../../../lib/template/segments";
+import { opensThinking, type Segment } from "../../../lib/template/segments";
 import { ByteTokenizer, CONTROL_NAMES } from "../support/byte-tokenizer";
 
 const KIMI = "You are Kimi, an AI assistant created by Moonshot AI.";
@@ -101,7 +101,7 @@ describe("the layout of K2 Thinking", () => {
   it("switches thinking off with a closed block, and starts no block otherwise", () => {
     expect(render([], { thinking: false })).toBe(`${SYSTEM}${GENERATION}<think></think>`);
     expect(render([], { thinking: true })).toBe(SYSTEM + GENERATION);
-    expect(thinking.opensThinking(undefined)).toBe(false);
+    expect(opensThinking(renderSegments(thinking, []))).toBe(false);
   });
 
   it("declares no tools for an empty list", () => {
@@ -167,6 +167,13 @@ describe("chooseTemplate", () => {
     );
   });
 
+  it("K2.5 by its template or its config", () => {
+    const chatTemplate =
+      "<|im_middle|>{{ tools_ts_str }}{% if thinking is false %}<think></think>{% endif %}";
+    expect(chooseTemplate({ tokenizer, chatTemplate }).name).toBe("kimi-k2.5");
+    expect(chooseTemplate({ tokenizer, modelType: "kimi_k25" }).name).toBe("kimi-k2.5");
+  });
+
   it("Moonlight refuses tools and tool messages", () => {
     const moonlight = chooseTemplate({ tokenizer, chatTemplate: system("You are a helpful assistant") });
     expect(moonlight.name).toBe("moonlight");
@@ -180,8 +187,7 @@ describe("chooseTemplate", () => {
   it.each<[string, Parameters<typeof chooseTemplate>[0]]>([
     ["a tokenizer without message tokens", { tokenizer: new ByteTokenizer(["[BOS]"]) }],
     ["a template of another family", { tokenizer, chatTemplate: "<|begin_of_text|>{{ messages }}" }],
-    ["K2.5 by its template", { tokenizer, chatTemplate: "<|im_middle|><think><|media_begin|>" }],
-    ["K2.5 by its config", { tokenizer, modelType: "kimi_k25" }],
+    ["a relative of K2.5", { tokenizer, chatTemplate: "<|im_middle|>{{ tools_ts_str }}<think>" }],
     ["think tags that are no tokens", { tokenizer: withoutThink, chatTemplate: "<|im_middle|><think>" }],
   ])("refuses %s", (_, facts) => {
     expect(() => chooseTemplate(facts)).toThrow(expect.objectContaining({ code: "unsupported-checkpoint" }));
