@@ -27,6 +27,7 @@ export type { Reply, ReplyStream } from "./reply";
 export { createTokenMask, type DecodeLimits, type SamplingOptions, type TokenMask } from "./sampling";
 export type { CallOptions, DecodeOptions, Session, SessionTimings } from "./session";
 export type { RenderOptions } from "./template/chat-template";
+export type { ChatTemplateName } from "./template/choose-template";
 export type { JsonObject, JsonValue } from "./template/json";
 export type {
   AssistantMessage,

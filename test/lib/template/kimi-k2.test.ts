@@ -167,11 +167,28 @@ describe("chooseTemplate", () => {
     );
   });
 
-  it("K2.5 by its template or its config", () => {
+  it("K2.5 by its template or its config, and its relatives by their own templates", () => {
     const chatTemplate =
       "<|im_middle|>{{ tools_ts_str }}{% if thinking is false %}<think></think>{% endif %}";
     expect(chooseTemplate({ tokenizer, chatTemplate }).name).toBe("kimi-k2.5");
     expect(chooseTemplate({ tokenizer, modelType: "kimi_k25" }).name).toBe("kimi-k2.5");
+    expect(chooseTemplate({ tokenizer, chatTemplate: "<|im_middle|>{{ tools_ts_str }}<think>" }).name).toBe(
+      "jinja",
+    );
+  });
+
+  it("runs the template of another family", () => {
+    const chatTemplate = "<|begin_of_text|>{{ messages }}";
+    expect(chooseTemplate({ tokenizer: new ByteTokenizer(["[BOS]"]), chatTemplate }).name).toBe("jinja");
+  });
+
+  it("takes the caller's word for the family", () => {
+    const chatTemplate = `<think>${system("You are Max.")}${calls}`;
+    const template = chooseTemplate({ tokenizer, chatTemplate, family: "kimi-k2-instruct" });
+    expect(template.name).toBe("kimi-k2-instruct");
+    expect(render([], {}, template)).toBe(
+      `<|im_system|>system<|im_middle|>You are Max.<|im_end|>${GENERATION}`,
+    );
   });
 
   it("Moonlight refuses tools and tool messages", () => {
@@ -186,8 +203,7 @@ describe("chooseTemplate", () => {
 
   it.each<[string, Parameters<typeof chooseTemplate>[0]]>([
     ["a tokenizer without message tokens", { tokenizer: new ByteTokenizer(["[BOS]"]) }],
-    ["a template of another family", { tokenizer, chatTemplate: "<|begin_of_text|>{{ messages }}" }],
-    ["a relative of K2.5", { tokenizer, chatTemplate: "<|im_middle|>{{ tools_ts_str }}<think>" }],
+    ["a template to run that is not there", { tokenizer, family: "jinja" }],
     ["think tags that are no tokens", { tokenizer: withoutThink, chatTemplate: "<|im_middle|><think>" }],
   ])("refuses %s", (_, facts) => {
     expect(() => chooseTemplate(facts)).toThrow(expect.objectContaining({ code: "unsupported-checkpoint" }));

@@ -1,5 +1,6 @@
-// The layout of K2.5 and K2.6. The texts of tool declarations in fixtures/kimi-k2.5-tools.json were recorded from the
-// published encoder (tool_declaration_ts.py of the checkpoint), which also agreed on 20,000 random tools.
+// The layout of K2.5 and K2.6. The declarations in fixtures/kimi-k2.5-tools.json were recorded from a public copy of the
+// checkpoint's own encoder (tool_declaration_ts.py). Beside them it was compared on 20,000 random lists of tools: all equal,
+// 6,704 as text and the others given up by both.
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
