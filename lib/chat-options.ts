@@ -14,6 +14,8 @@ import { checkTokenId, type SamplingOptions } from "./sampling";
 export interface TurnOptions {
   /** Whether the model is to think. Default: as it was trained. */
   thinking?: boolean;
+  /** Whether the model sees the reasoning of all its earlier turns. Default: only that of the task at hand. */
+  keepReasoning?: boolean;
   /** Most tokens of the answer, thinking included; at least 1. Default: what is left of the context. */
   maxTokens?: number;
   /** Texts that end the answer and are not part of it. They count in text, not in thinking or calls. */
@@ -24,6 +26,7 @@ export interface TurnOptions {
 
 export interface Turn {
   thinking: boolean | undefined;
+  keepReasoning: boolean | undefined;
   /** Infinity where the caller set no limit. */
   maxTokens: number;
   stop: readonly string[];
@@ -43,12 +46,13 @@ export function parseTurn(
   options: Record<string, unknown>,
   engine: { vocabSize: number; parseSampling(options: Record<string, unknown>): SamplingOptions },
 ): Turn {
-  const { thinking, maxTokens, stop, stopTokens, signal, ...sampling } = options;
+  const { thinking, keepReasoning, maxTokens, stop, stopTokens, signal, ...sampling } = options;
   if (maxTokens !== undefined && !(Number.isSafeInteger(maxTokens) && (maxTokens as number) >= 1)) {
     throw invalidArgument("an integer of at least 1", "maxTokens", maxTokens);
   }
   return {
     thinking: optionalBoolean(thinking, "thinking"),
+    keepReasoning: optionalBoolean(keepReasoning, "keepReasoning"),
     maxTokens: maxTokens === undefined ? Number.POSITIVE_INFINITY : (maxTokens as number),
     stop: parseStop(stop),
     stopTokens: parseStopTokens(stopTokens, engine.vocabSize),

@@ -13,7 +13,7 @@ import type { SessionTimings } from "./session";
 import { canonicalToolCalls } from "./template/call-ids";
 import type { ChatTemplate, RenderOptions } from "./template/chat-template";
 import { type Message, parseMessage, parseMessages } from "./template/message";
-import { PromptEncoder, type PromptTokenizer, type Segment } from "./template/segments";
+import { opensThinking, PromptEncoder, type PromptTokenizer, type Segment } from "./template/segments";
 import { parseTools, type ToolDefinition } from "./template/tool-definition";
 import type { ParserTokenizer } from "./tools/call-parser";
 import { createKimiK2CallParser } from "./tools/kimi-k2-call-parser";
@@ -107,7 +107,7 @@ export class Chat {
     }
     this.defaults = defaults;
     const turn = parseTurn(defaults, engine);
-    this.layOut(canonicalToolCalls(this.history).messages, turn.thinking);
+    this.layOut(canonicalToolCalls(this.history).messages, turn);
   }
 
   /** The conversation so far, a copy in OpenAI's shapes that another chat can go on with. */
@@ -203,14 +203,14 @@ export class Chat {
     const { engine } = this;
     const all = [...this.history, ...messages];
     const conversation = canonicalToolCalls(all, "messages", this.history.length);
-    const segments = this.layOut(conversation.messages, turn.thinking);
+    const segments = this.layOut(conversation.messages, turn);
     const stopTokens = [...new Set([...engine.stopTokens, ...turn.stopTokens])];
     const parser = createKimiK2CallParser({
       tokenizer: engine.tokenizer,
       endTokens: stopTokens,
       tools: this.tools,
       firstCallIndex: conversation.nextCall,
-      startsThinking: this.template.opensThinking(turn.thinking),
+      startsThinking: opensThinking(segments),
     });
     const start = async (): Promise<TokenSource> => {
       const ids = await this.prompts.encode(segments, signal);
@@ -257,9 +257,10 @@ export class Chat {
     return this.running;
   }
 
-  private layOut(messages: readonly Message[], thinking: boolean | undefined): Segment[] {
+  private layOut(messages: readonly Message[], { thinking, keepReasoning }: Turn): Segment[] {
     const options: RenderOptions = { tools: this.tools };
     if (thinking !== undefined) options.thinking = thinking;
+    if (keepReasoning !== undefined) options.keepReasoning = keepReasoning;
     return this.template.render(messages, options);
   }
 

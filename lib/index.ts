@@ -33,6 +33,7 @@ export {
 } from "./sampling";
 export type { CallOptions, DecodeOptions, Session, SessionTimings } from "./session";
 export type { RenderOptions } from "./template/chat-template";
+export type { ChatTemplateName } from "./template/choose-template";
 export type { JsonObject, JsonValue } from "./template/json";
 export type {
   AssistantMessage,

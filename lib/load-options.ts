@@ -4,6 +4,7 @@ import { availableParallelism } from "node:os";
 import type { EngineOptions, NativeBackend } from "./addon/contract";
 import { checkSignal, invalidArgument, refuseUnknownKeys, requireObject } from "./check";
 import { K2Error } from "./errors";
+import { type ChatTemplateName, TEMPLATE_NAMES } from "./template/choose-template";
 
 /** How far loading has come. */
 export interface LoadProgress {
@@ -30,6 +31,11 @@ export interface LoadOptions {
   isa?: string;
   /** Most tokens of one forward step; 1..65536, default 512. Does not change any result. */
   batchTokens?: number;
+  /**
+   * The chat layout, where the checkpoint does not tell the right one. "auto" (default) goes by its template text and its
+   * control tokens; "jinja" runs the template text itself. See docs/formats.md.
+   */
+  chatTemplate?: "auto" | ChatTemplateName;
   /** Told how far loading has come. What it throws ends loading. */
   onProgress?: (progress: LoadProgress) => void;
   /** Rejects loading with `aborted`. */
@@ -50,6 +56,8 @@ export interface CheckedLoadOptions {
   /** All but the context, whose default depends on the model. */
   engine: Omit<EngineOptions, "contextTokens">;
   contextTokens: number | undefined;
+  /** undefined: as the checkpoint says. */
+  chatTemplate: ChatTemplateName | undefined;
   onProgress: ((progress: LoadProgress) => void) | undefined;
   signal: AbortSignal | undefined;
 }
@@ -61,6 +69,7 @@ const KEYS: ReadonlySet<string> = new Set<keyof LoadOptions>([
   "attention",
   "isa",
   "batchTokens",
+  "chatTemplate",
   "onProgress",
   "signal",
 ]);
@@ -107,6 +116,7 @@ export function checkLoadOptions(value: unknown, devices: readonly Device[]): Ch
       batchTokens: integer("batchTokens", 65_536) ?? DEFAULT_BATCH,
     },
     contextTokens: integer("contextTokens", 1 << 24),
+    chatTemplate: checkChatTemplate(options.chatTemplate),
     onProgress: onProgress as CheckedLoadOptions["onProgress"],
     signal: checkSignal(options.signal),
   };
@@ -114,6 +124,14 @@ export function checkLoadOptions(value: unknown, devices: readonly Device[]): Ch
 
 export function defaultContext(maxPositions: number): number {
   return Math.min(maxPositions, DEFAULT_CONTEXT);
+}
+
+/** @throws K2Error `invalid-argument` */
+export function checkChatTemplate(name: unknown): ChatTemplateName | undefined {
+  if (name === undefined || name === "auto") return undefined;
+  const known = TEMPLATE_NAMES.find((one) => one === name);
+  if (known !== undefined) return known;
+  throw invalidArgument(`one of auto, ${TEMPLATE_NAMES.join(", ")}`, "chatTemplate", name);
 }
 
 function chooseDevice(name: unknown, devices: readonly Device[]): Device {

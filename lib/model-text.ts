@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { readJsonFile } from "./checkpoint/json-file";
 import type { Checkpoint } from "./checkpoint/open-checkpoint";
 import { K2Error } from "./errors";
-import type { LoadProgress } from "./load-options";
+import { checkChatTemplate, type LoadOptions, type LoadProgress } from "./load-options";
 import { checkSampling, type SamplingOptions } from "./sampling";
 import type { ChatTemplate } from "./template/chat-template";
 import { chooseTemplate } from "./template/choose-template";
@@ -26,15 +26,22 @@ export interface ModelText {
 /** Reads the text side of an opened checkpoint, without loading its weights. */
 export async function readModelText(
   checkpoint: Checkpoint,
-  options: { onProgress: ((progress: LoadProgress) => void) | undefined; signal: AbortSignal | undefined },
+  options: {
+    onProgress: ((progress: LoadProgress) => void) | undefined;
+    signal: AbortSignal | undefined;
+    chatTemplate?: LoadOptions["chatTemplate"] | undefined;
+  },
 ): Promise<ModelText> {
+  const family = checkChatTemplate(options.chatTemplate);
   options.onProgress?.({ phase: "tokenizer", bytes: 0, total: 1 });
   const { tokenizer, reason } = await Tokenizer.tryLoad(checkpoint.path, {
     vocabSize: checkpoint.config.vocab_size,
     signal: options.signal,
   });
   options.onProgress?.({ phase: "tokenizer", bytes: 1, total: 1 });
-  const chatTemplate = await readChatTemplate(checkpoint);
+  // Without a tokenizer there is no layout to choose, and what these files say does not matter.
+  const { chatTemplate, specialTokens } =
+    tokenizer === undefined ? NO_TEMPLATE : await readTemplateFiles(checkpoint);
   const stopTokens = new Set([...checkpoint.eosTokenIds, ...(tokenizer?.special.stopIds ?? [])]);
   let template: ChatTemplate | undefined;
   const requireTokenizer = () => {
@@ -44,8 +51,16 @@ export async function readModelText(
   return {
     tokenizer: requireTokenizer,
     template() {
-      const modelType = checkpoint.config.model_type;
-      template ??= chooseTemplate({ tokenizer: requireTokenizer(), chatTemplate, modelType });
+      if (template !== undefined) return template;
+      const tokenizer = requireTokenizer();
+      template = chooseTemplate({
+        tokenizer,
+        controlNames: tokenizer.special.declaredNames,
+        specialTokens,
+        chatTemplate,
+        modelType: checkpoint.config.model_type,
+        family,
+      });
       return template;
     },
     stopTokens: [...stopTokens].sort((a, b) => a - b),
@@ -70,15 +85,31 @@ function samplingDefaultsOf({ generationConfig, config }: Checkpoint): SamplingO
 
 const LARGEST_TEMPLATE = 1 << 20;
 
+/** What template texts know by name. */
+const SPECIAL_TOKENS = ["bos_token", "eos_token", "pad_token", "unk_token"];
+
+interface TemplateFiles {
+  chatTemplate: string | undefined;
+  specialTokens: Readonly<Record<string, string>>;
+}
+const NO_TEMPLATE: TemplateFiles = { chatTemplate: undefined, specialTokens: {} };
+
 /** chat_template.jinja, or the `chat_template` that older checkpoints keep in tokenizer_config.json. */
-async function readChatTemplate({ textFiles }: Checkpoint): Promise<string | undefined> {
-  if (textFiles.chatTemplate !== null) return readTextFile(textFiles.chatTemplate);
-  if (textFiles.tokenizerConfig === null) return undefined;
-  const { chat_template: text } = await readJsonFile({
-    name: "tokenizer_config.json",
-    path: textFiles.tokenizerConfig,
-  });
-  return typeof text === "string" ? text : undefined;
+async function readTemplateFiles({ textFiles }: Checkpoint): Promise<TemplateFiles> {
+  const specialTokens: Record<string, string> = {};
+  let chatTemplate: string | undefined;
+  if (textFiles.tokenizerConfig !== null) {
+    const config = await readJsonFile({ name: "tokenizer_config.json", path: textFiles.tokenizerConfig });
+    if (typeof config.chat_template === "string") chatTemplate = config.chat_template;
+    for (const name of SPECIAL_TOKENS) {
+      const token = Object.hasOwn(config, name) ? config[name] : undefined;
+      // Either the text, or a record that holds it.
+      const text = typeof token === "object" && token !== null && "content" in token ? token.content : token;
+      if (typeof text === "string") specialTokens[name] = text;
+    }
+  }
+  if (textFiles.chatTemplate !== null) chatTemplate = await readTextFile(textFiles.chatTemplate);
+  return { chatTemplate, specialTokens };
 }
 
 async function readTextFile(file: string): Promise<string> {

@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import ts from "typescript";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 
@@ -56,7 +56,9 @@ describe.skipIf(!isBuilt && process.env.CI !== "true")("package", () => {
     mkdirSync(installed, { recursive: true });
     execFileSync("tar", ["xzf", tarball, "--strip-components=1", "-C", installed]);
     for (const name of Object.keys(manifest.dependencies)) {
-      symlinkSync(join(root, "node_modules", name), join(project, "node_modules", name));
+      const link = join(project, "node_modules", name);
+      mkdirSync(dirname(link), { recursive: true });
+      symlinkSync(join(root, "node_modules", name), link);
     }
     mkdirSync(join(installed, "prebuilds", PREBUILD), { recursive: true });
     copyFileSync(addon, join(installed, "prebuilds", PREBUILD, "k2-native.node"));
@@ -110,6 +112,22 @@ describe.skipIf(!isBuilt && process.env.CI !== "true")("package", () => {
       console.log(Object.keys(required).every((name) => required[name] === k2[name]), typeof k2.loadModel);
     `;
     expect(run("both.mjs", code)).toMatchObject({ status: 0, stdout: "true function" });
+  });
+
+  it.each(["template.cjs", "template.mjs"])("runs a foreign chat template from %s", (name) => {
+    const load = name.endsWith("cjs")
+      ? 'const template = require("./node_modules/k2-native/dist/template/jinja-template.js");'
+      : 'import template from "./node_modules/k2-native/dist/template/jinja-template.js";';
+    const code = `${load}
+      const text = "{{ bos_token }}{{ messages[0].content }}";
+      const jinja = new template.JinjaTemplate({ text, controlNames: ["<s>"], specialTokens: { bos_token: "<s>" } });
+      console.log(JSON.stringify(jinja.render([{ role: "user", content: "<s>" }])));
+    `;
+    const segments = [
+      { kind: "control", name: "<s>" },
+      { kind: "content", text: "<s>" },
+    ];
+    expect(run(name, code)).toMatchObject({ status: 0, stdout: JSON.stringify(segments) });
   });
 
   it("computes with the prebuilt binary", () => {

@@ -80,7 +80,7 @@ function pythonNumber(value: number): string {
 }
 
 /** JavaScript sorts by UTF-16 unit, where U+1F600 (a surrogate pair) comes before U+FF01; Python's order is reversed. */
-function compareCodePoints(left: string, right: string): number {
+export function compareCodePoints(left: string, right: string): number {
   const length = Math.min(left.length, right.length);
   for (let i = 0; i < length; i++) {
     const a = left.charCodeAt(i);

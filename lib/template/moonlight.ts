@@ -2,7 +2,7 @@
 
 import { invalidArgument } from "../check";
 import { type ChatTemplate, type RenderOptions, SegmentWriter } from "./chat-template";
-import { roleToken } from "./kimi-k2";
+import { type KimiControl, roleToken } from "./kimi-k2";
 import { contentText, type Message } from "./message";
 import type { Segment } from "./segments";
 
@@ -21,7 +21,10 @@ export class MoonlightTemplate implements ChatTemplate {
     if (options.tools !== undefined && options.tools.length > 0) {
       throw invalidArgument("no tools (Moonlight was not trained to call any)", "tools", options.tools);
     }
-    const writer = new SegmentWriter();
+    if (options.keepReasoning === true) {
+      throw invalidArgument("false or undefined (this model does not think)", "keepReasoning", true);
+    }
+    const writer = new SegmentWriter<KimiControl>();
     if (messages[0]?.role !== "system") {
       writer.control("<|im_system|>").template("system").control("<|im_middle|>");
       writer.template(this.defaultSystem).control("<|im_end|>");
@@ -38,9 +41,5 @@ export class MoonlightTemplate implements ChatTemplate {
       writer.control("<|im_assistant|>").template("assistant").control("<|im_middle|>");
     }
     return writer.segments;
-  }
-
-  opensThinking(): boolean {
-    return false;
   }
 }

@@ -7,7 +7,7 @@ import { parseMessages } from "./message";
 import { encodeSegments, type PromptTokenizer, type Segment } from "./segments";
 import { parseTools } from "./tool-definition";
 
-const RENDER_KEYS = new Set(["tools", "thinking", "addGenerationPrompt"]);
+const RENDER_KEYS = new Set(["tools", "thinking", "keepReasoning", "addGenerationPrompt"]);
 
 /** Checks options as a caller gave them; unknown keys are errors. */
 export function parseRenderOptions(value: unknown, name = "options"): RenderOptions {
@@ -18,6 +18,8 @@ export function parseRenderOptions(value: unknown, name = "options"): RenderOpti
   if (options.tools !== undefined) result.tools = parseTools(options.tools);
   const thinking = optionalBoolean(options.thinking, "thinking");
   if (thinking !== undefined) result.thinking = thinking;
+  const keepReasoning = optionalBoolean(options.keepReasoning, "keepReasoning");
+  if (keepReasoning !== undefined) result.keepReasoning = keepReasoning;
   const addGenerationPrompt = optionalBoolean(options.addGenerationPrompt, "addGenerationPrompt");
   if (addGenerationPrompt !== undefined) result.addGenerationPrompt = addGenerationPrompt;
   return result;
@@ -32,7 +34,7 @@ export function renderSegments(template: ChatTemplate, messages: unknown, option
   return template.render(conversation.messages, parseRenderOptions(options));
 }
 
-/** The ids of a conversation given in OpenAI's shapes: the whole prompt, without a BOS token as K2 wants it. */
+/** The ids of a conversation given in OpenAI's shapes: the whole prompt, with a BOS token only where the layout has one. */
 export function renderPrompt(
   template: ChatTemplate,
   tokenizer: PromptTokenizer,

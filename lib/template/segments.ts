@@ -5,23 +5,9 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { K2Error } from "../errors";
 
-/** The control tokens that chat layouts and tool calls are made of. */
-export type ControlName =
-  | "<|im_system|>"
-  | "<|im_user|>"
-  | "<|im_assistant|>"
-  | "<|im_middle|>"
-  | "<|im_end|>"
-  | "<|tool_calls_section_begin|>"
-  | "<|tool_calls_section_end|>"
-  | "<|tool_call_begin|>"
-  | "<|tool_call_argument_begin|>"
-  | "<|tool_call_end|>"
-  | "<think>"
-  | "</think>";
-
 export type Segment =
-  | { readonly kind: "control"; readonly name: ControlName }
+  /** A control token by its name. Which names there are is a matter of the family. */
+  | { readonly kind: "control"; readonly name: string }
   /** Words of the layout itself. */
   | { readonly kind: "template"; readonly text: string }
   /** Everything that came from outside: content, names, schemas, arguments, results. */
@@ -34,6 +20,12 @@ export interface PromptTokenizer {
   encodeAsync(text: string, options?: { signal?: AbortSignal | undefined }): Promise<Int32Array>;
   /** undefined where the checkpoint does not declare the token. */
   controlId(name: string): number | undefined;
+}
+
+/** Whether generation starts inside a thinking block: nothing closed the one that the prompt opened last. */
+export function opensThinking(segments: readonly Segment[]): boolean {
+  const last = segments.findLast((segment) => segment.kind === "control");
+  return last?.kind === "control" && last.name === "<think>";
 }
 
 /** The ids of a prompt. */

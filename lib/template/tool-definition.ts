@@ -1,5 +1,5 @@
 // What a caller declares a tool with: the OpenAI Chat Completions shape, checked and copied. The copy holds the same keys
-// as the original, because published templates show the model the definition "as passed".
+// in the same order as the original, because published templates show the model the definition "as passed".
 
 import {
   invalidArgument,
@@ -65,5 +65,11 @@ function parseTool(value: unknown, name: string): ToolDefinition {
   }
   const strict = optionalBoolean(definition.strict, `${name}.function.strict`);
   if (strict !== undefined) result.strict = strict;
-  return { type: "function", function: result };
+  return ordered({ type: "function", function: ordered(result, definition) }, tool);
+}
+
+/** The checked copy with its keys in the order of the original. */
+function ordered<T extends object>(copy: T, original: object): T {
+  const keys = Object.keys(original).filter((key) => Object.hasOwn(copy, key));
+  return Object.fromEntries(keys.map((key) => [key, copy[key as keyof T]])) as T;
 }

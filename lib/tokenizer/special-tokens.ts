@@ -110,6 +110,11 @@ export class SpecialTokens {
     this.stopIds = [this.eos, this.imEnd, this.eot].filter((id) => id !== undefined);
   }
 
+  /** The names that the checkpoint declares, in the order of its file. */
+  get declaredNames(): string[] {
+    return [...this.idByName.keys()];
+  }
+
   /** True for every id in [firstId, vocabSize). */
   has(id: number): boolean {
     return id >= this.firstId && id < this.vocabSize;

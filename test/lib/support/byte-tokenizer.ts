@@ -21,6 +21,24 @@ export const CONTROL_NAMES = [
   "</think>",
 ];
 
+/** Those of Kimi and of DeepSeek. */
+export const ALL_CONTROL_NAMES = [
+  ...CONTROL_NAMES,
+  "<｜begin▁of▁sentence｜>",
+  "<｜end▁of▁sentence｜>",
+  "<｜User｜>",
+  "<｜Assistant｜>",
+  "<｜tool▁calls▁begin｜>",
+  "<｜tool▁calls▁end｜>",
+  "<｜tool▁call▁begin｜>",
+  "<｜tool▁call▁end｜>",
+  "<｜tool▁outputs▁begin｜>",
+  "<｜tool▁outputs▁end｜>",
+  "<｜tool▁output▁begin｜>",
+  "<｜tool▁output▁end｜>",
+  "<｜tool▁sep｜>",
+];
+
 export class ByteTokenizer implements PromptTokenizer, ParserTokenizer {
   readonly baseCount = 256;
   /** Texts that were encoded, in order. */

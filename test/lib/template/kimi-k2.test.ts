@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { chooseTemplate } from "../../../lib/template/choose-template";
 import { renderSegments } from "../../../lib/template/render-prompt";
-import type { Segment } from "../../../lib/template/segments";
+import { opensThinking, type Segment } from "../../../lib/template/segments";
 import { ByteTokenizer, CONTROL_NAMES } from "../support/byte-tokenizer";
 
 const KIMI = "You are Kimi, an AI assistant created by Moonshot AI.";
@@ -101,7 +101,7 @@ describe("the layout of K2 Thinking", () => {
   it("switches thinking off with a closed block, and starts no block otherwise", () => {
     expect(render([], { thinking: false })).toBe(`${SYSTEM}${GENERATION}<think></think>`);
     expect(render([], { thinking: true })).toBe(SYSTEM + GENERATION);
-    expect(thinking.opensThinking(undefined)).toBe(false);
+    expect(opensThinking(renderSegments(thinking, []))).toBe(false);
   });
 
   it("declares no tools for an empty list", () => {
@@ -167,6 +167,30 @@ describe("chooseTemplate", () => {
     );
   });
 
+  it("K2.5 by its template or its config, and its relatives by their own templates", () => {
+    const chatTemplate =
+      "<|im_middle|>{{ tools_ts_str }}{% if thinking is false %}<think></think>{% endif %}";
+    expect(chooseTemplate({ tokenizer, chatTemplate }).name).toBe("kimi-k2.5");
+    expect(chooseTemplate({ tokenizer, modelType: "kimi_k25" }).name).toBe("kimi-k2.5");
+    expect(chooseTemplate({ tokenizer, chatTemplate: "<|im_middle|>{{ tools_ts_str }}<think>" }).name).toBe(
+      "jinja",
+    );
+  });
+
+  it("runs the template of another family", () => {
+    const chatTemplate = "<|begin_of_text|>{{ messages }}";
+    expect(chooseTemplate({ tokenizer: new ByteTokenizer(["[BOS]"]), chatTemplate }).name).toBe("jinja");
+  });
+
+  it("takes the caller's word for the family", () => {
+    const chatTemplate = `<think>${system("You are Max.")}${calls}`;
+    const template = chooseTemplate({ tokenizer, chatTemplate, family: "kimi-k2-instruct" });
+    expect(template.name).toBe("kimi-k2-instruct");
+    expect(render([], {}, template)).toBe(
+      `<|im_system|>system<|im_middle|>You are Max.<|im_end|>${GENERATION}`,
+    );
+  });
+
   it("Moonlight refuses tools and tool messages", () => {
     const moonlight = chooseTemplate({ tokenizer, chatTemplate: system("You are a helpful assistant") });
     expect(moonlight.name).toBe("moonlight");
@@ -179,9 +203,7 @@ describe("chooseTemplate", () => {
 
   it.each<[string, Parameters<typeof chooseTemplate>[0]]>([
     ["a tokenizer without message tokens", { tokenizer: new ByteTokenizer(["[BOS]"]) }],
-    ["a template of another family", { tokenizer, chatTemplate: "<|begin_of_text|>{{ messages }}" }],
-    ["K2.5 by its template", { tokenizer, chatTemplate: "<|im_middle|><think><|media_begin|>" }],
-    ["K2.5 by its config", { tokenizer, modelType: "kimi_k25" }],
+    ["a template to run that is not there", { tokenizer, family: "jinja" }],
     ["think tags that are no tokens", { tokenizer: withoutThink, chatTemplate: "<|im_middle|><think>" }],
   ])("refuses %s", (_, facts) => {
     expect(() => chooseTemplate(facts)).toThrow(expect.objectContaining({ code: "unsupported-checkpoint" }));

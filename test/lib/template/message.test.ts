@@ -158,6 +158,12 @@ describe("parseTools", () => {
     expect(Object.keys(parseTools([tool])[0]!.function)).toEqual(["name"]);
   });
 
+  it("keeps the order of keys, which a model sees", () => {
+    const given =
+      '[{"function":{"parameters":{},"strict":false,"name":"f","description":"d"},"type":"function"}]';
+    expect(JSON.stringify(parseTools(JSON.parse(given)))).toBe(given);
+  });
+
   it("leaves out undefined keys and keeps a key named __proto__ as data", () => {
     const parameters = JSON.parse('{"__proto__":{"type":"string"}}') as Record<string, unknown>;
     parameters.none = undefined;
