@@ -88,7 +88,7 @@ describe("greedy answers", () => {
 });
 
 describe("held-out conversations", () => {
-  it("four in five end with exact calls and an exact answer", { timeout: 300_000 }, async () => {
+  it("nine in ten end with exact calls and an exact answer", { timeout: 300_000 }, async () => {
     await using model = await loadModel(demoModelPath, { device: "cpu", threads: 2, contextTokens: 4096 });
     const waiting = heldOut.conversations.slice();
     const wrong: string[] = [];
@@ -104,7 +104,7 @@ describe("held-out conversations", () => {
     await Promise.all([player(), player(), player(), player()]);
     const share = exact / heldOut.conversations.length;
     console.log(`exact: ${exact} of ${heldOut.conversations.length} (${(100 * share).toFixed(1)} %)`);
-    expect(share, wrong.join("\n")).toBeGreaterThanOrEqual(0.8);
+    expect(share, wrong.join("\n")).toBeGreaterThanOrEqual(0.9);
     // No further from PyTorch's count than near-ties of BF16 can explain.
     expect(Math.abs(exact - heldOut.exactCount)).toBeLessThanOrEqual(4);
   });
