@@ -1,10 +1,8 @@
 // The text side of a model: tokenizer, chat layout, stop tokens. A checkpoint without tokenizer files loads too; then
 // every text feature throws the error that names the missing file.
 
-import { readFile } from "node:fs/promises";
-import { readJsonFile } from "./checkpoint/json-file";
+import { readJsonFile, readSmallFile } from "./checkpoint/json-file";
 import type { Checkpoint } from "./checkpoint/open-checkpoint";
-import { K2Error } from "./errors";
 import type { LoadProgress } from "./load-options";
 import { checkSampling, type SamplingOptions } from "./sampling";
 import type { ChatTemplate } from "./template/chat-template";
@@ -68,27 +66,16 @@ function samplingDefaultsOf({ generationConfig, config }: Checkpoint): SamplingO
   return defaults;
 }
 
-const LARGEST_TEMPLATE = 1 << 20;
-
 /** chat_template.jinja, or the `chat_template` that older checkpoints keep in tokenizer_config.json. */
 async function readChatTemplate({ textFiles }: Checkpoint): Promise<string | undefined> {
-  if (textFiles.chatTemplate !== null) return readTextFile(textFiles.chatTemplate);
+  if (textFiles.chatTemplate !== null) {
+    const text = await readSmallFile({ name: "chat_template.jinja", path: textFiles.chatTemplate });
+    return text.toString("utf8");
+  }
   if (textFiles.tokenizerConfig === null) return undefined;
   const { chat_template: text } = await readJsonFile({
     name: "tokenizer_config.json",
     path: textFiles.tokenizerConfig,
   });
   return typeof text === "string" ? text : undefined;
-}
-
-async function readTextFile(file: string): Promise<string> {
-  try {
-    const text = await readFile(file);
-    if (text.length <= LARGEST_TEMPLATE) return text.toString("utf8");
-    const message = `Expected at most ${LARGEST_TEMPLATE} bytes for ${file}, got ${text.length}`;
-    throw new K2Error("invalid-checkpoint", message, { file, expected: LARGEST_TEMPLATE, got: text.length });
-  } catch (cause) {
-    if (cause instanceof K2Error) throw cause;
-    throw new K2Error("io", `Expected to read ${file}, got: ${String(cause)}`, { file }, { cause });
-  }
 }
