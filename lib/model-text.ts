@@ -1,10 +1,8 @@
 // The text side of a model: tokenizer, chat layout, stop tokens. A checkpoint without tokenizer files loads too; then
 // every text feature throws the error that names the missing file.
 
-import { readFile } from "node:fs/promises";
-import { readJsonFile } from "./checkpoint/json-file";
+import { readJsonFile, readSmallFile } from "./checkpoint/json-file";
 import type { Checkpoint } from "./checkpoint/open-checkpoint";
-import { K2Error } from "./errors";
 import { checkChatTemplate, type LoadOptions, type LoadProgress } from "./load-options";
 import { checkSampling, type SamplingOptions } from "./sampling";
 import type { ChatTemplate } from "./template/chat-template";
@@ -83,8 +81,6 @@ function samplingDefaultsOf({ generationConfig, config }: Checkpoint): SamplingO
   return defaults;
 }
 
-const LARGEST_TEMPLATE = 1 << 20;
-
 /** What template texts know by name. */
 const SPECIAL_TOKENS = ["bos_token", "eos_token", "pad_token", "unk_token"];
 
@@ -108,18 +104,9 @@ async function readTemplateFiles({ textFiles }: Checkpoint): Promise<TemplateFil
       if (typeof text === "string") specialTokens[name] = text;
     }
   }
-  if (textFiles.chatTemplate !== null) chatTemplate = await readTextFile(textFiles.chatTemplate);
-  return { chatTemplate, specialTokens };
-}
-
-async function readTextFile(file: string): Promise<string> {
-  try {
-    const text = await readFile(file);
-    if (text.length <= LARGEST_TEMPLATE) return text.toString("utf8");
-    const message = `Expected at most ${LARGEST_TEMPLATE} bytes for ${file}, got ${text.length}`;
-    throw new K2Error("invalid-checkpoint", message, { file, expected: LARGEST_TEMPLATE, got: text.length });
-  } catch (cause) {
-    if (cause instanceof K2Error) throw cause;
-    throw new K2Error("io", `Expected to read ${file}, got: ${String(cause)}`, { file }, { cause });
+  if (textFiles.chatTemplate !== null) {
+    const file = await readSmallFile({ name: "chat_template.jinja", path: textFiles.chatTemplate });
+    chatTemplate = file.toString("utf8");
   }
+  return { chatTemplate, specialTokens };
 }

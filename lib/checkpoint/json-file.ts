@@ -42,25 +42,30 @@ async function expectFile(file: CheckpointFile): Promise<number> {
   throw damaged({ file, expected: "a file", got });
 }
 
-/** Reads a JSON object of at most 1 MiB and 32 levels. */
-export async function readJsonFile(file: CheckpointFile): Promise<JsonObject> {
+/** Reads a file of at most 1 MiB; a larger one is refused by its size, before anything of it is read. */
+export async function readSmallFile(file: CheckpointFile): Promise<Buffer> {
   const { handle, bytes } = await openFile(file);
-  let text: Buffer;
   try {
     if (bytes > MAX_BYTES) {
       throw damaged({ file, expected: `at most ${MAX_BYTES} bytes`, got: `${bytes} bytes` });
     }
-    text = Buffer.alloc(bytes);
+    const text = Buffer.alloc(bytes);
     for (let end = 0; end < bytes; ) {
       const { bytesRead } = await handle.read(text, end, bytes - end, end);
       if (bytesRead === 0) throw damaged({ file, expected: `${bytes} bytes`, got: `${end} bytes` });
       end += bytesRead;
     }
+    return text;
   } catch (error) {
     throw fileFault(file, "a readable file", error);
   } finally {
     await handle.close();
   }
+}
+
+/** Reads a JSON object of at most 1 MiB and 32 levels. */
+export async function readJsonFile(file: CheckpointFile): Promise<JsonObject> {
+  const text = await readSmallFile(file);
   checkBytes(text, file);
   let value: unknown;
   try {

@@ -5,6 +5,7 @@ import { open, stat } from "node:fs/promises";
 import { join } from "node:path";
 
 import { K2Error } from "../errors";
+import { printable } from "./printable";
 import { MAX_VOCABULARY_FILE_BYTES } from "./vocabulary-file";
 
 /** Ordinary tokens, a line each. */
@@ -36,11 +37,12 @@ export function parseConfiguration(content: Uint8Array, file: string): unknown {
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(content));
   } catch (cause) {
-    const got = cause instanceof Error ? cause.message : String(cause);
+    // The message quotes the file, line breaks and all.
+    const got = printable(cause instanceof Error ? cause.message : String(cause));
     throw new K2Error(
       "invalid-checkpoint",
       `Expected JSON in UTF-8 for ${file}, got ${got}`,
-      { file },
+      { file, expected: "JSON in UTF-8", got },
       { cause },
     );
   }
@@ -91,6 +93,12 @@ function asK2Error(cause: unknown, file: string): K2Error {
     const message = `Expected the tokenizer file ${file} for text features, got none. Token ids work without it.`;
     return new K2Error("missing-tokenizer", message, { file }, { cause });
   }
-  const got = cause instanceof Error ? cause.message : String(cause);
-  return new K2Error("io", `Expected to read ${file}, got ${got}`, { file }, { cause });
+  const expected = "a readable file";
+  const got = code ?? "an unknown error";
+  return new K2Error(
+    "io",
+    `Expected ${expected} for ${file}, got ${got}`,
+    { file, expected, got },
+    { cause },
+  );
 }

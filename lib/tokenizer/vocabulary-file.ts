@@ -2,6 +2,7 @@
 // that is refused with file and line, because one wrong rank shifts the meaning of every id behind it.
 
 import { K2Error } from "../errors";
+import { printable } from "./printable";
 import { TimeSlice } from "./time-slice";
 import { MAX_TOKEN_BYTES, Vocabulary } from "./vocabulary";
 
@@ -196,8 +197,8 @@ class LineParser {
     const text = Buffer.from(content.buffer, content.byteOffset + lineStart, end - lineStart).toString(
       "latin1",
     );
-    if (text.length <= 48) return JSON.stringify(text);
-    return `${JSON.stringify(text.slice(0, 40))}... (${end - lineStart} characters or more)`;
+    if (text.length <= 48) return printable(JSON.stringify(text));
+    return `${printable(JSON.stringify(text.slice(0, 40)))}... (${end - lineStart} characters or more)`;
   }
 
   private fail(expected: string, got: string): never {

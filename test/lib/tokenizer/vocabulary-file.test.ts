@@ -32,6 +32,12 @@ const [token300, rank300] = lines[299]!.split(" ") as [string, string];
 const token400 = lines[399]!.split(" ")[0]!;
 
 describe("parseVocabulary", () => {
+  it("shows a damaged line in printable ASCII", async () => {
+    const { message } = await failure("\x9b31m\x1b[2J\u00e9 300\n");
+    expect(message).toMatch(/^[\x20-\x7e]+$/);
+    expect(message).toContain("\\u009b31m\\u001b[2J\\u00e9 300");
+  });
+
   it("finds every token by its bytes and by its rank", async () => {
     for (const name of ["trained", "shuffled"] as const) {
       const vocabulary = await parseVocabulary(Buffer.from(modelFile(smallVocabulary(name))), FILE);
