@@ -19,6 +19,7 @@ it("refuses a huge chat_template.jinja by its size", async () => {
   const checkpoint = {
     path: folder,
     config: { vocab_size: 1 },
+    eosTokenIds: [],
     textFiles: { chatTemplate, tokenizerConfig: null },
   };
   const reading = readModelText(checkpoint as Checkpoint, {
