@@ -22,7 +22,7 @@ export type { FinishPart, FinishReason, StreamPart, Usage } from "./generate/par
 export type { SampledToken } from "./generate/token-source";
 export type { Device, LoadOptions, LoadProgress } from "./load-options";
 export { forecastModel, listDevices, loadModel, type Model } from "./model";
-export { type ModelText, readModelText } from "./model-text";
+export { loadTokenizer, type ModelText, readModelText } from "./model-text";
 export type { Reply, ReplyStream } from "./reply";
 export { createTokenMask, type DecodeLimits, type SamplingOptions, type TokenMask } from "./sampling";
 export type { CallOptions, DecodeOptions, Session, SessionTimings } from "./session";
@@ -43,8 +43,19 @@ export type { SpecialTokens } from "./tokenizer/special-tokens";
 export type { StreamingTextDecoder } from "./tokenizer/text-decoder";
 export type { DecodeOptions as DecodeTextOptions, EncodeOptions, Tokenizer } from "./tokenizer/tokenizer";
 export type {
+  CallParser,
   CallParserEvent,
+  CallParserOptions,
   InvalidCall,
   InvalidCallReason,
+  ParserTokenizer,
   ReportedToolCall,
+  TokenDecoder,
 } from "./tools/call-parser";
+export {
+  createCallParser,
+  createTextCallParser,
+  type TextCallParser,
+  type TextCallParserOptions,
+} from "./tools/create-call-parser";
+export { createPartialJson, type PartialJson } from "./tools/partial-json";
