@@ -18,6 +18,11 @@ export interface TurnOptions {
   keepReasoning?: boolean;
   /** Most tokens of the answer, thinking included; at least 1. Default: what is left of the context. */
   maxTokens?: number;
+  /**
+   * Most tokens of thinking in an answer, at least 1. Behind them a short message of ours and the end of the block are put
+   * on the timeline, and the model answers. Default: no limit.
+   */
+  maxThinkingTokens?: number;
   /** Texts that end the answer and are not part of it. They count in text, not in thinking or calls. */
   stop?: string | readonly string[];
   /** Tokens that end the answer, besides those of the model. */
@@ -29,6 +34,8 @@ export interface Turn {
   keepReasoning: boolean | undefined;
   /** Infinity where the caller set no limit. */
   maxTokens: number;
+  /** Infinity where the caller set no limit. */
+  maxThinkingTokens: number;
   stop: readonly string[];
   stopTokens: readonly number[];
   signal: AbortSignal | undefined;
@@ -46,19 +53,25 @@ export function parseTurn(
   options: Record<string, unknown>,
   engine: { vocabSize: number; parseSampling(options: Record<string, unknown>): SamplingOptions },
 ): Turn {
-  const { thinking, keepReasoning, maxTokens, stop, stopTokens, signal, ...sampling } = options;
-  if (maxTokens !== undefined && !(Number.isSafeInteger(maxTokens) && (maxTokens as number) >= 1)) {
-    throw invalidArgument("an integer of at least 1", "maxTokens", maxTokens);
-  }
+  const { thinking, keepReasoning, maxTokens, maxThinkingTokens, stop, stopTokens, signal, ...sampling } =
+    options;
   return {
     thinking: optionalBoolean(thinking, "thinking"),
     keepReasoning: optionalBoolean(keepReasoning, "keepReasoning"),
-    maxTokens: maxTokens === undefined ? Number.POSITIVE_INFINITY : (maxTokens as number),
+    maxTokens: parseLimit(maxTokens, "maxTokens"),
+    maxThinkingTokens: parseLimit(maxThinkingTokens, "maxThinkingTokens"),
     stop: parseStop(stop),
     stopTokens: parseStopTokens(stopTokens, engine.vocabSize),
     signal: checkSignal(signal),
     sampling: engine.parseSampling(sampling),
   };
+}
+
+/** A count of at least 1; without one there is no limit. */
+export function parseLimit(value: unknown, name: string, otherwise = Number.POSITIVE_INFINITY): number {
+  if (value === undefined) return otherwise;
+  if (Number.isSafeInteger(value) && (value as number) >= 1) return value as number;
+  throw invalidArgument("an integer of at least 1", name, value);
 }
 
 function parseStop(stop: unknown): string[] {

@@ -4,17 +4,33 @@
 import { definedEntries, parseTurn, type Turn, type TurnOptions } from "./chat-options";
 import { invalidArgument, requireString } from "./check";
 import { K2Error } from "./errors";
-import { generate } from "./generate/generate";
+import { type ClosedThinking, generate } from "./generate/generate";
 import { emptyUsage, type FinishReason, type StreamPart, type Usage } from "./generate/part";
 import type { TokenSource } from "./generate/token-source";
 import { type Answer, type Reply, ReplyBuilder, ReplyStream } from "./reply";
+import { type RunHost, runSteps } from "./run";
+import {
+  parseRun,
+  type RunLimits,
+  type RunOptions,
+  type RunPart,
+  type RunResult,
+  RunStream,
+} from "./run-options";
 import type { DecodeLimits, SampledToken, SamplingOptions } from "./sampling";
 import type { SessionTimings } from "./session";
 import { canonicalToolCalls } from "./template/call-ids";
 import type { ChatTemplate, RenderOptions } from "./template/chat-template";
 import { type Message, parseMessage, parseMessages } from "./template/message";
-import { opensThinking, PromptEncoder, type PromptTokenizer, type Segment } from "./template/segments";
-import { parseTools, type ToolDefinition } from "./template/tool-definition";
+import {
+  encodeSegments,
+  opensThinking,
+  PromptEncoder,
+  type PromptTokenizer,
+  type Segment,
+} from "./template/segments";
+import type { ToolDefinition } from "./template/tool-definition";
+import { type Executor, parseChatTools, type Tool } from "./tool";
 import type { ParserTokenizer } from "./tools/call-parser";
 import { createKimiK2CallParser } from "./tools/kimi-k2-call-parser";
 
@@ -52,7 +68,7 @@ export type ChatOptions = TurnOptions &
   SamplingOptions & {
     /** The system prompt, instead of the model's own. */
     system?: string;
-    tools?: readonly ToolDefinition[];
+    tools?: readonly (ToolDefinition | Tool)[];
     /** A conversation to go on with. */
     messages?: readonly Message[];
   };
@@ -75,10 +91,13 @@ export class Chat {
   private readonly template: ChatTemplate;
   private readonly prompts: PromptEncoder;
   private readonly defaults: Record<string, unknown>;
+  private readonly executors: ReadonlyMap<string, Executor>;
   private readonly history: Message[];
   private session: ChatSession | undefined;
   /** Ends the answer that runs; undefined between answers. */
   private running: AbortController | undefined;
+  /** Ends the run that is under way; undefined between runs. */
+  private activeRun: AbortController | undefined;
   private isDisposed = false;
 
   /**
@@ -90,7 +109,9 @@ export class Chat {
     this.engine = engine;
     this.template = engine.template;
     this.prompts = new PromptEncoder(engine.tokenizer);
-    this.tools = tools === undefined ? [] : parseTools(tools);
+    const { definitions, executors } = parseChatTools(tools ?? []);
+    this.tools = definitions;
+    this.executors = executors;
     this.history = messages === undefined ? [] : parseMessages(messages);
     if (system !== undefined) {
       if (this.history[0]?.role === "system") {
@@ -136,9 +157,27 @@ export class Chat {
     return new ReplyStream(answer, () => new ReplyBuilder().build("abort", usage));
   }
 
-  /** Ends a running answer and gives back the session's memory. Later sends reject with `invalid-state`. */
+  /**
+   * Answers, executes the calls of tools that have `execute`, side by side where the model asked for several, and answers
+   * again until the model calls no more. Results are in the history as soon as the tools of a step are done; a call that
+   * was not executed has a result that says so. A failure rejects, and the history then ends with the last whole step.
+   */
+  run(input: SendInput, options: RunOptions = {}): RunStream {
+    const request = attempt(() => {
+      const { limits, rest } = parseRun(definedEntries(options, "options"));
+      return { messages: parseInput(input), turn: this.parseOptions(rest), limits };
+    });
+    const usage = emptyUsage();
+    return new RunStream(
+      (deliver) => this.steps(request, deliver),
+      () => ({ reply: undefined, steps: [], usage, finishReason: "abort" }),
+    );
+  }
+
+  /** Ends a running answer or run and gives back the session's memory. Later sends reject with `invalid-state`. */
   async dispose(): Promise<void> {
     this.isDisposed = true;
+    this.activeRun?.abort();
     this.running?.abort();
     await this.dropSession();
   }
@@ -148,13 +187,51 @@ export class Chat {
     await this.dispose();
   }
 
+  private async *steps(
+    request: () => { messages: Message[]; turn: Turn; limits: RunLimits },
+    deliver: (result: RunResult) => void,
+  ): AsyncGenerator<RunPart, void, undefined> {
+    const { messages, turn, limits } = request();
+    this.checkFree("run");
+    const run = new AbortController();
+    this.activeRun = run;
+    const stopListening = forwardAbort(turn.signal, run);
+    const finish = () => {
+      stopListening();
+      if (this.activeRun === run) this.activeRun = undefined;
+    };
+    const host: RunHost = {
+      executors: this.executors,
+      answer: (added) => {
+        const usage = emptyUsage();
+        const request = () => ({ messages: [...added], turn: { ...turn, signal: run.signal } });
+        const answer: Answer = (deliver) => this.answer(request, usage, deliver, run);
+        return new ReplyStream(answer, () => new ReplyBuilder().build("abort", usage));
+      },
+      append: (added) => this.history.push(...added),
+      settle: (result) => {
+        finish();
+        deliver(result);
+      },
+      parse: (added) => parseMessages(added),
+    };
+    try {
+      yield* runSteps(host, messages, limits, run.signal);
+    } finally {
+      finish();
+      // Tools of a run that was left or failed are told that nobody waits.
+      run.abort();
+    }
+  }
+
   private async *answer(
     request: () => { messages: Message[]; turn: Turn },
     usage: Usage,
     deliver: (reply: Reply) => void,
+    run?: AbortController,
   ): AsyncGenerator<StreamPart, void, undefined> {
     const { messages, turn } = request();
-    const controller = this.begin();
+    const controller = this.begin(run);
     const stopListening = forwardAbort(turn.signal, controller);
     const { logprobs, topLogprobs = 0 } = turn.sampling;
     const tokens: SampledToken[] | undefined = logprobs || topLogprobs > 0 ? [] : undefined;
@@ -212,18 +289,30 @@ export class Chat {
       firstCallIndex: conversation.nextCall,
       startsThinking: opensThinking(segments),
     });
+    const decode = (session: ChatSession, maxTokens: number) =>
+      session.decode({ ...turn.sampling, maxTokens, stopTokens, signal });
     const start = async (): Promise<TokenSource> => {
       const ids = await this.prompts.encode(segments, signal);
       usage.promptTokens = usage.totalTokens = ids.length;
       const room = engine.contextTokens - ids.length;
       if (room < 0) throw contextFull(ids.length, engine.contextTokens);
       if (room === 0) return FULL;
-      const session = await this.prefill(ids, usage, signal);
-      const maxTokens = Math.min(turn.maxTokens, room);
-      return session.decode({ ...turn.sampling, maxTokens, stopTokens, signal });
+      return decode(await this.prefill(ids, usage, signal), Math.min(turn.maxTokens, room));
+    };
+    const closeThinking = async (): Promise<ClosedThinking> => {
+      // The message is said once; a block that the model opens again is closed without it.
+      const message = usage.insertedTokens === 0 ? THINKING_MESSAGE : "";
+      const ids = encodeSegments(endOfThinking(message), engine.tokenizer);
+      const room = Math.min(turn.maxTokens, engine.contextTokens - usage.promptTokens);
+      const maxTokens = room - usage.completionTokens - ids.length;
+      if (maxTokens <= 0) return { ids: [], source: FULL };
+      const session = this.session!;
+      await session.prefill(ids, { signal });
+      return { ids, source: decode(session, maxTokens) };
     };
     return generate({
       start,
+      thinkingBudget: { tokens: turn.maxThinkingTokens, close: closeThinking },
       parser,
       usage,
       stop: turn.stop,
@@ -244,17 +333,21 @@ export class Chat {
     return session;
   }
 
-  private begin(): AbortController {
-    if (this.isDisposed)
-      throw new K2Error("invalid-state", "Expected an open chat for send, got a disposed one");
-    if (this.running !== undefined) {
-      throw new K2Error(
-        "invalid-state",
-        "Expected a chat without a running answer for send, got one whose answer has not been read to its end",
-      );
-    }
+  /** @param run The run that an answer belongs to. */
+  private begin(run: AbortController | undefined): AbortController {
+    this.checkFree("send", run);
     this.running = new AbortController();
     return this.running;
+  }
+
+  private checkFree(call: string, run?: AbortController): void {
+    if (this.isDisposed)
+      throw new K2Error("invalid-state", `Expected an open chat for ${call}, got a disposed one`);
+    if (this.activeRun !== run)
+      throw new K2Error("invalid-state", `Expected a chat without a run for ${call}, got one that runs`);
+    if (this.running === undefined) return;
+    const got = "one whose answer has not been read to its end";
+    throw new K2Error("invalid-state", `Expected a chat without a running answer for ${call}, got ${got}`);
   }
 
   private layOut(messages: readonly Message[], { thinking, keepReasoning }: Turn): Segment[] {
@@ -273,6 +366,14 @@ export class Chat {
     this.session = undefined;
     await session?.dispose();
   }
+}
+
+/** What the model reads as its own last thought when its budget is used up; cut off in the middle it would think on. */
+const THINKING_MESSAGE = "\n\nThat is enough thinking. I will answer now.\n";
+
+function endOfThinking(message: string): Segment[] {
+  const close: Segment = { kind: "control", name: "</think>" };
+  return message === "" ? [close] : [{ kind: "template", text: message }, close];
 }
 
 /** The decode of a prompt that leaves no room. */

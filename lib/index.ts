@@ -18,11 +18,21 @@ export type { ModelPart, StorageShare } from "./checkpoint/storage-shares";
 export { DecodeStream } from "./decode-stream";
 export { demoModelPath } from "./demo-model";
 export { K2Error, type K2ErrorCode, type K2ErrorDetails } from "./errors";
+export type { ToolResult } from "./execute-call";
 export type { FinishPart, FinishReason, StreamPart, Usage } from "./generate/part";
 export type { Device, LoadOptions, LoadProgress } from "./load-options";
 export { forecastModel, listDevices, loadModel, type Model } from "./model";
-export { type ModelText, readModelText } from "./model-text";
+export { loadTokenizer, type ModelText, readModelText } from "./model-text";
 export type { Reply, ReplyStream } from "./reply";
+export type {
+  RunFinishReason,
+  RunOptions,
+  RunPart,
+  RunResult,
+  RunStep,
+  RunStream,
+  StepDecision,
+} from "./run-options";
 export {
   createTokenMask,
   type DecodeLimits,
@@ -49,9 +59,21 @@ export type { ToolDefinition } from "./template/tool-definition";
 export type { SpecialTokens } from "./tokenizer/special-tokens";
 export type { StreamingTextDecoder } from "./tokenizer/text-decoder";
 export type { DecodeOptions as DecodeTextOptions, EncodeOptions, Tokenizer } from "./tokenizer/tokenizer";
+export { defineTool, type SchemaResult, type Tool, type ToolContext, type ToolSchema } from "./tool";
 export type {
+  CallParser,
   CallParserEvent,
+  CallParserOptions,
   InvalidCall,
   InvalidCallReason,
+  ParserTokenizer,
   ReportedToolCall,
+  TokenDecoder,
 } from "./tools/call-parser";
+export {
+  createCallParser,
+  createTextCallParser,
+  type TextCallParser,
+  type TextCallParserOptions,
+} from "./tools/create-call-parser";
+export { createPartialJson, type PartialJson } from "./tools/partial-json";

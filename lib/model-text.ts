@@ -1,8 +1,11 @@
 // The text side of a model: tokenizer, chat layout, stop tokens. A checkpoint without tokenizer files loads too; then
 // every text feature throws the error that names the missing file.
 
+import { join } from "node:path";
+import { requireString } from "./check";
 import { readJsonFile, readSmallFile } from "./checkpoint/json-file";
 import type { Checkpoint } from "./checkpoint/open-checkpoint";
+import { K2Error } from "./errors";
 import { checkChatTemplate, type LoadOptions, type LoadProgress } from "./load-options";
 import { checkSampling, type SamplingOptions } from "./sampling";
 import type { ChatTemplate } from "./template/chat-template";
@@ -19,6 +22,38 @@ export interface ModelText {
   readonly stopTokens: readonly number[];
   /** Sampling options that generation_config.json names. */
   readonly samplingDefaults: SamplingOptions;
+}
+
+/**
+ * Reads the tokenizer of a checkpoint's folder, without its weights. `config.json` says how many ids there are; where it
+ * does not lie beside the tokenizer's files, `vocabSize` does.
+ * @throws K2Error `missing-tokenizer`, `invalid-checkpoint`, `invalid-argument`, `io`
+ */
+export async function loadTokenizer(
+  folder: string,
+  options: { vocabSize?: number; signal?: AbortSignal } = {},
+): Promise<Tokenizer> {
+  const { vocabSize, signal } = options;
+  return Tokenizer.load(folder, { vocabSize: vocabSize ?? (await readVocabSize(folder)), signal });
+}
+
+async function readVocabSize(folder: string): Promise<number> {
+  const config = await readJsonFile({
+    name: "config.json",
+    path: join(requireString(folder, "folder"), "config.json"),
+  });
+  // Checkpoints with vision keep the config of their text part inside.
+  const inner = config.text_config;
+  const isNested = typeof inner === "object" && inner !== null && "vocab_size" in inner;
+  const size = isNested ? inner.vocab_size : config.vocab_size;
+  if (typeof size === "number") return size;
+  throw new K2Error(
+    "invalid-checkpoint",
+    `Expected an integer for vocab_size in ${folder}/config.json, got none`,
+    {
+      file: join(folder, "config.json"),
+    },
+  );
 }
 
 /** Reads the text side of an opened checkpoint, without loading its weights. */

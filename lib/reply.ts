@@ -1,8 +1,7 @@
-// One answer as a whole, and the object that `chat.send` returns: a stream of parts that can also be awaited. Nothing
-// runs before somebody reads it, so an answer that nobody wants costs nothing and cannot fail unseen.
+// One answer as a whole, and the object that `chat.send` returns: a stream of parts that can also be awaited.
 
-import { K2Error } from "./errors";
 import type { FinishReason, StreamPart, Usage } from "./generate/part";
+import { PartStream, type Produce } from "./part-stream";
 import type { SampledToken } from "./sampling";
 import type { AssistantMessage } from "./template/message";
 import type { ReportedToolCall } from "./tools/call-parser";
@@ -70,81 +69,12 @@ export class ReplyBuilder {
 }
 
 /** Produces the parts of an answer and hands over the reply before the last of them. */
-export type Answer = (deliver: (reply: Reply) => void) => AsyncGenerator<StreamPart, void, undefined>;
+export type Answer = Produce<StreamPart, Reply>;
 
-/**
- * The parts of one answer, to be read once, and its reply. `for await` over it streams; `reply()` resolves when the
- * stream has ended, and reads it to the end if nobody else does. Leaving the loop early ends the answer like an abort.
- * Both reject with the same K2Error when the answer fails.
- */
-export class ReplyStream implements AsyncIterable<StreamPart> {
-  private readonly parts: AsyncGenerator<StreamPart, void, undefined>;
-  private readonly outcome: Promise<Reply>;
-  private resolve!: (reply: Reply) => void;
-  private reject!: (error: unknown) => void;
-  private readonly whenLeft: () => Reply;
-  private isTaken = false;
-  private isStarted = false;
-
-  /** @param whenLeft The reply of an answer that was given up before it began. */
-  constructor(answer: Answer, whenLeft: () => Reply) {
-    this.outcome = new Promise((resolve, reject) => {
-      this.resolve = resolve;
-      this.reject = reject;
-    });
-    // The failure also reaches whoever reads the stream; a reply that nobody awaits must not bring the process down.
-    this.outcome.catch(() => {});
-    this.parts = answer(this.resolve);
-    this.whenLeft = whenLeft;
-  }
-
-  /** @throws K2Error `invalid-state` when the parts are read a second time. */
-  [Symbol.asyncIterator](): AsyncIterator<StreamPart, void, undefined> {
-    if (this.isTaken) {
-      throw new K2Error(
-        "invalid-state",
-        "Expected one reader for the parts of an answer, got a second one (call reply() within the loop or after it)",
-      );
-    }
-    this.isTaken = true;
-    return { next: () => this.next(), return: () => this.leave() };
-  }
-
+/** The parts of one answer, to be read once, and its reply. Returned by `chat.send()`. */
+export class ReplyStream extends PartStream<StreamPart, Reply> {
   /** The whole answer, once it has ended. Reads it to the end if nobody else does. */
   reply(): Promise<Reply> {
-    // A loop over the parts that starts in this same turn of the program goes first.
-    queueMicrotask(() => {
-      if (!this.isTaken) void this.drain();
-    });
-    return this.outcome;
-  }
-
-  private async next(): Promise<IteratorResult<StreamPart, void>> {
-    this.isStarted = true;
-    try {
-      return await this.parts.next();
-    } catch (error) {
-      this.reject(error);
-      throw error;
-    }
-  }
-
-  private async leave(): Promise<IteratorResult<StreamPart, void>> {
-    if (!this.isStarted) this.resolve(this.whenLeft());
-    try {
-      return await this.parts.return();
-    } catch (error) {
-      this.reject(error);
-      throw error;
-    }
-  }
-
-  private async drain(): Promise<void> {
-    this.isTaken = true;
-    try {
-      while ((await this.next()).done !== true);
-    } catch {
-      // `next` has rejected the outcome.
-    }
+    return this.outcome();
   }
 }

@@ -63,7 +63,16 @@ const ROOMS: readonly Room[] = [
   },
   {
     name: "chat",
-    holds: ["lib/chat.ts", "lib/chat-options.ts", "lib/reply.ts"],
+    holds: [
+      "lib/chat.ts",
+      "lib/chat-options.ts",
+      "lib/part-stream.ts",
+      "lib/reply.ts",
+      "lib/run.ts",
+      "lib/run-options.ts",
+      "lib/execute-call.ts",
+      "lib/tool.ts",
+    ],
     uses: ["errors", "sampling", "tools", "template", "generate"],
     typesOf: ["session"],
   },

@@ -18,29 +18,51 @@ export interface GenerateOptions {
   stop?: readonly string[];
   /** What `start` and its source listen to; it tells a caller's wish from a failure. */
   signal: AbortSignal;
+  /** Most tokens of thinking, and what puts the end of a block behind them and decodes on. */
+  thinkingBudget?: { tokens: number; close: () => Promise<ClosedThinking> };
   /** Told every token before its parts. */
   onToken?: ((token: SampledToken) => void) | undefined;
 }
 
+/** Tokens that were put on the timeline, and those that the model writes behind them. */
+export interface ClosedThinking {
+  ids: Iterable<number>;
+  source: TokenSource;
+}
+
 /** Parts of one answer; the last is `finish`. Leaving the loop ends the decode. */
 export async function* generate(options: GenerateOptions): AsyncGenerator<StreamPart, void, undefined> {
-  const { parser, usage, signal } = options;
+  const { parser, usage, signal, thinkingBudget } = options;
   const shown = new ShownParts(options.stop ?? []);
   let end: TokenEnd | undefined;
   try {
     signal.throwIfAborted();
-    const source = await options.start();
-    for await (const token of source) {
-      options.onToken?.(token);
-      const before = parser.state;
-      const events = parser.push(token.id);
-      usage.completionTokens += 1;
-      usage.totalTokens = usage.promptTokens + usage.completionTokens;
-      if (before === "reasoning" && parser.state === "reasoning") usage.reasoningTokens += 1;
-      yield* shown.take(events);
-      if (shown.isStopped || parser.state === "ended" || signal.aborted) break;
+    let source = await options.start();
+    for (;;) {
+      let isOverBudget = false;
+      for await (const token of source) {
+        options.onToken?.(token);
+        const before = parser.state;
+        const events = parser.push(token.id);
+        count(usage, 1);
+        const thinks = parser.state === "reasoning";
+        if (before === "reasoning" && thinks) usage.reasoningTokens += 1;
+        yield* shown.take(events);
+        if (shown.isStopped || parser.state === "ended" || signal.aborted) break;
+        isOverBudget =
+          thinks && thinkingBudget !== undefined && usage.reasoningTokens >= thinkingBudget.tokens;
+        if (isOverBudget) break;
+      }
+      end = source.end;
+      if (!isOverBudget || thinkingBudget === undefined) break;
+      const closed = await thinkingBudget.close();
+      source = closed.source;
+      for (const id of closed.ids) {
+        count(usage, 1);
+        usage.insertedTokens += 1;
+        yield* shown.take(parser.push(id));
+      }
     }
-    end = source.end;
   } catch (error) {
     if (!isAbort(error, signal)) {
       yield { type: "finish", finishReason: "error", usage, error: asK2Error(error) };
@@ -87,6 +109,11 @@ class ShownParts {
     const text = this.isStopped ? "" : this.stop.take();
     if (text !== "") yield { type: "text-delta", text };
   }
+}
+
+function count(usage: Usage, tokens: number): void {
+  usage.completionTokens += tokens;
+  usage.totalTokens = usage.promptTokens + usage.completionTokens;
 }
 
 function finished(finishReason: FinishReason, usage: Usage): FinishPart {

@@ -20,18 +20,32 @@ export type FinishReason =
 export interface Usage {
   /** The whole prompt. */
   promptTokens: number;
-  /** Everything that was sampled, with markers and the token that ended the turn. */
+  /** The whole answer, with markers and the token that ended the turn. */
   completionTokens: number;
   /** How many of `promptTokens` were still in the session and did not have to be computed. */
   cachedTokens: number;
   /** How many of `completionTokens` were thinking, without its markers. */
   reasoningTokens: number;
+  /** How many of `completionTokens` were not sampled but put there, because `maxThinkingTokens` was used up. */
+  insertedTokens: number;
   /** `promptTokens + completionTokens`. */
   totalTokens: number;
 }
 
 export function emptyUsage(): Usage {
-  return { promptTokens: 0, completionTokens: 0, cachedTokens: 0, reasoningTokens: 0, totalTokens: 0 };
+  return {
+    promptTokens: 0,
+    completionTokens: 0,
+    cachedTokens: 0,
+    reasoningTokens: 0,
+    insertedTokens: 0,
+    totalTokens: 0,
+  };
+}
+
+/** Field by field, into `sum`. */
+export function addUsage(sum: Usage, usage: Usage): void {
+  for (const key of Object.keys(sum) as (keyof Usage)[]) sum[key] += usage[key];
 }
 
 /** The last part of every answer. */

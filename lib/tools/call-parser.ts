@@ -10,11 +10,13 @@ export interface ParserTokenizer {
   readonly baseCount: number;
   /** undefined where the checkpoint does not declare the token. */
   controlId(name: string): number | undefined;
+  /** A decoder of its own for each text. */
   createTextDecoder(): TokenDecoder;
 }
 
 /** Turns token ids into text and holds back the bytes of characters that are not complete yet. */
 export interface TokenDecoder {
+  /** The text that one more token completes. */
   push(id: number): string;
   /** What was held back, with U+FFFD for broken characters; the decoder starts afresh. */
   flush(): string;
@@ -57,12 +59,13 @@ export type CallParserEvent =
 export interface CallParser {
   /** Where the next token would go. */
   readonly state: "reasoning" | "text" | "call" | "ended";
-  /** Takes one token. After an end token all others are ignored. */
-  push(id: number): readonly CallParserEvent[];
+  /** Takes one token, or those of one step in order. After an end token all others are ignored. */
+  push(ids: number | Iterable<number>): readonly CallParserEvent[];
   /** Says that no token will follow. A call that is still open is reported as incomplete. */
   finish(): readonly CallParserEvent[];
 }
 
+/** What a parser knows before the first token. */
 export interface CallParserOptions {
   tokenizer: ParserTokenizer;
   /** Tokens that end the model's turn. `<|im_end|>` always does. */

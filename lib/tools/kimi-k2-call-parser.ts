@@ -30,7 +30,8 @@ type Marker =
   | "<|tool_call_end|>"
   | "end";
 
-const MARKERS: readonly Exclude<Marker, "end">[] = [
+/** The control tokens that structure an answer, besides those that end it. */
+export const MARKERS: readonly Exclude<Marker, "end">[] = [
   "<think>",
   "</think>",
   "<|tool_calls_section_begin|>",
@@ -75,9 +76,15 @@ class KimiK2CallParser implements CallParser {
     return this.position;
   }
 
-  push(id: number): readonly CallParserEvent[] {
+  push(ids: number | Iterable<number>): readonly CallParserEvent[] {
     this.events = [];
-    if (this.position === "ended") return this.events;
+    if (typeof ids === "number") this.take(ids);
+    else for (const id of ids) this.take(id);
+    return this.events;
+  }
+
+  private take(id: number): void {
+    if (this.position === "ended") return;
     const marker = this.markers.get(id);
     if (marker !== undefined) {
       this.addText(this.decoder.flush());
@@ -85,7 +92,6 @@ class KimiK2CallParser implements CallParser {
     } else if (id < this.options.tokenizer.baseCount) {
       this.addText(this.decoder.push(id));
     }
-    return this.events;
   }
 
   finish(): readonly CallParserEvent[] {

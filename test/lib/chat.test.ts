@@ -72,6 +72,7 @@ describe("one answer", () => {
         completionTokens: 13,
         cachedTokens: 0,
         reasoningTokens: 2,
+        insertedTokens: 0,
         totalTokens: promptTokens + 13,
       },
       message: { role: "assistant", content: "Hello ü", reasoning_content: "hm" },

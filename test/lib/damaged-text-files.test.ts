@@ -1,9 +1,10 @@
 // Text files of a checkpoint that are damaged: each is refused by name, in one printable line, without being read whole.
 
-import { truncateSync, writeFileSync } from "node:fs";
+import { cpSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
-import type { Checkpoint } from "../../lib/checkpoint/open-checkpoint";
+import { openCheckpoint } from "../../lib/checkpoint/open-checkpoint";
+import { demoModelPath } from "../../lib/demo-model";
 import { readModelText } from "../../lib/model-text";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 import { temporaryFolder } from "../support/write-checkpoint";
@@ -12,22 +13,11 @@ const { folder, remove } = temporaryFolder();
 afterAll(remove);
 
 it("refuses a huge chat_template.jinja by its size", async () => {
-  const chatTemplate = join(folder, "chat_template.jinja");
-  writeFileSync(chatTemplate, "");
+  cpSync(demoModelPath, folder, { recursive: true });
   // Above 2 GiB reading it whole fails, below it takes that much memory.
-  truncateSync(chatTemplate, 3 * 2 ** 30);
-  const checkpoint = {
-    path: folder,
-    config: { vocab_size: 1 },
-    eosTokenIds: [],
-    textFiles: { chatTemplate, tokenizerConfig: null },
-  };
-  const reading = readModelText(checkpoint as Checkpoint, {
-    onProgress: undefined,
-    signal: undefined,
-    chatTemplate: undefined,
-  });
-  await expect(reading).rejects.toMatchObject({
+  truncateSync(join(folder, "chat_template.jinja"), 3 * 2 ** 30);
+  const options = { onProgress: undefined, signal: undefined, chatTemplate: undefined };
+  await expect(readModelText(await openCheckpoint(folder), options)).rejects.toMatchObject({
     code: "invalid-checkpoint",
     message: "Expected at most 1048576 bytes for chat_template.jinja, got 3221225472 bytes",
   });

@@ -72,7 +72,14 @@ describe("generate", () => {
     expect(last).toEqual({
       type: "finish",
       finishReason: "stop",
-      usage: { promptTokens: 10, completionTokens: 8, cachedTokens: 0, reasoningTokens: 3, totalTokens: 18 },
+      usage: {
+        promptTokens: 10,
+        completionTokens: 8,
+        cachedTokens: 0,
+        reasoningTokens: 3,
+        insertedTokens: 0,
+        totalTokens: 18,
+      },
     });
   });
 
