@@ -75,7 +75,7 @@ describe("compileSchema writes valid texts", () => {
     expectValidTexts(schema, 300);
   });
 
-  it.skipIf(!isHere)("for all published tool schemas, each compiled well under 20 ms", () => {
+  it.skipIf(!isHere)("for all published tool schemas", () => {
     const files = readdirSync(FOLDER).filter((file) => file.endsWith(".jsonl"));
     const lines = files.flatMap((file) =>
       readFileSync(join(FOLDER, file), "utf8").split("\n").filter(Boolean),
