@@ -61,6 +61,7 @@ const ROOMS: readonly Room[] = [
     uses: ["errors", "tools"],
     typesOf: ["tokenizer", "sampling"],
   },
+  { name: "grammar (lib)", holds: ["lib/grammar/"], uses: ["errors"] },
   {
     name: "chat",
     holds: [
@@ -270,7 +271,7 @@ const OUTSIDE: readonly { name: RegExp; files: RegExp; reason: string }[] = [
   },
   {
     name: /^node:(?!timers\/promises$)/,
-    files: /^lib\/((template|tools|generate)\/|(chat|chat-options|reply|sampling|errors|check)\.ts)/,
+    files: /^lib\/((template|tools|generate|grammar)\/|(chat|chat-options|reply|sampling|errors|check)\.ts)/,
     reason: "this room computes with texts and ids alone, wherever JavaScript runs",
   },
 ];

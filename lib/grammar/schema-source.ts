@@ -1,0 +1,125 @@
+// The schema as given: copied and bounded once, so that nothing later meets a cycle, a getter or endless depth, and the
+// place of everything in it, for `$ref` and for messages.
+
+import { invalidArgument } from "../check";
+
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
+
+/** A schema within the schema, and where it stands. */
+export interface SchemaRef {
+  readonly value: Json;
+  readonly path: string;
+}
+
+const DEEPEST = 256;
+/** Values and characters together. */
+const LARGEST = 2_000_000;
+
+export function memberPath(path: string, key: string): string {
+  return /^[\w$-]+$/.test(key) ? `${path}.${key}` : `${path}[${JSON.stringify(key.slice(0, 60))}]`;
+}
+
+export class SchemaSource {
+  readonly root: SchemaRef;
+  private readonly ids = new Map<Json, number>();
+
+  constructor(schema: unknown, name: string) {
+    let left = LARGEST;
+    const copy = (value: unknown, path: string, depth: number): Json => {
+      left -= typeof value === "string" ? value.length + 1 : 1;
+      if (left < 0)
+        throw invalidArgument("a smaller schema", name, "more than 2,000,000 values and characters");
+      if (typeof value === "string" && /\p{Cs}/u.test(value))
+        throw invalidArgument("well-formed text", path, value);
+      if (value === null || typeof value === "boolean" || typeof value === "string") return value;
+      if (typeof value === "number" && Number.isFinite(value)) return value + 0;
+      if (typeof value !== "object") throw invalidArgument("JSON data", path, value);
+      if (depth === DEEPEST) throw invalidArgument(`at most ${DEEPEST} levels of nesting`, name, "more");
+      if (Array.isArray(value)) return Array.from(value, (item, i) => copy(item, `${path}[${i}]`, depth + 1));
+      const entries: [string, Json][] = [];
+      for (const [key, item] of Object.entries(value)) {
+        left -= key.length;
+        if (/\p{Cs}/u.test(key)) throw invalidArgument("well-formed keys", path, key);
+        if (item !== undefined) entries.push([key, copy(item, memberPath(path, key), depth + 1)]);
+      }
+      return Object.fromEntries(entries);
+    };
+    this.root = { value: copy(schema, name, 0), path: name };
+  }
+
+  /** Equal for the same place of the schema, however it was reached. */
+  idOf({ value }: SchemaRef): string {
+    if (typeof value === "boolean") return String(value);
+    let id = this.ids.get(value);
+    if (id === undefined) {
+      id = this.ids.size;
+      this.ids.set(value, id);
+    }
+    return String(id);
+  }
+
+  keywords({ value, path }: SchemaRef): Readonly<Record<string, Json>> {
+    if (typeof value === "object" && value !== null && !Array.isArray(value))
+      return value as Record<string, Json>;
+    throw invalidArgument("a schema (an object or a boolean)", path, value);
+  }
+
+  child(schema: SchemaRef, key: string): SchemaRef | undefined {
+    const value = this.keywords(schema)[key];
+    return value === undefined ? undefined : { value, path: memberPath(schema.path, key) };
+  }
+
+  list(schema: SchemaRef, key: string): readonly SchemaRef[] | undefined {
+    const list = this.child(schema, key);
+    if (list === undefined) return undefined;
+    if (!Array.isArray(list.value)) throw invalidArgument("an array of schemas", list.path, list.value);
+    return list.value.map((value: Json, i: number) => ({ value, path: `${list.path}[${i}]` }));
+  }
+
+  children(schema: SchemaRef, key: string): ReadonlyMap<string, SchemaRef> | undefined {
+    const map = this.child(schema, key);
+    if (map === undefined) return undefined;
+    const entries = Object.entries(this.keywords(map));
+    return new Map(entries.map(([name, value]) => [name, { value, path: memberPath(map.path, name) }]));
+  }
+
+  /** The target of the schema's `$ref`: a JSON pointer within this schema, also after the root's `$id`. */
+  resolve(schema: SchemaRef): SchemaRef {
+    const reference = this.keywords(schema).$ref;
+    const path = memberPath(schema.path, "$ref");
+    if (typeof reference !== "string") throw invalidArgument("a string", path, reference);
+    const rootId = typeof this.root.value === "object" ? this.keywords(this.root).$id : undefined;
+    const base = typeof rootId === "string" ? rootId.replace(/#.*$/s, "") : "";
+    const local = base !== "" && reference.startsWith(base) ? reference.slice(base.length) : reference;
+    if (local === "" || local === "#") return this.root;
+    if (!local.startsWith("#/")) throw invalidArgument("a $ref of the form #/...", path, reference);
+    let target = this.root;
+    for (const part of local.slice(2).split("/")) {
+      const key = unescapePointer(part);
+      const container = target.value as Readonly<Record<string, Json>> | null;
+      if (typeof container !== "object" || container === null || !Object.hasOwn(container, key)) {
+        throw invalidArgument("a $ref to a place of this schema", path, reference);
+      }
+      target = { value: container[key]!, path: memberPath(target.path, key) };
+      if (target.value !== null && typeof target.value === "object" && "$id" in target.value)
+        this.refuseId(target);
+    }
+    return target;
+  }
+
+  /** A `$id` below the root would change what the references in it mean. */
+  private refuseId({ value, path }: SchemaRef): void {
+    const id = (value as Record<string, Json>).$id;
+    if (typeof id === "string" && !id.startsWith("#"))
+      throw invalidArgument("no $id below the root", path, id);
+  }
+}
+
+function unescapePointer(part: string): string {
+  const text = part.replaceAll("~1", "/").replaceAll("~0", "~");
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
