@@ -21,11 +21,11 @@ export { K2Error, type K2ErrorCode, type K2ErrorDetails } from "./errors";
 export type { FinishPart, FinishReason, StreamPart, Usage } from "./generate/part";
 export type { SampledToken } from "./generate/token-source";
 export type { Device, LoadOptions, LoadProgress } from "./load-options";
-export { forecastModel, listDevices, loadModel, type Model } from "./model";
+export { forecastModel, listDevices, loadModel, type Model, type WarmOptions } from "./model";
 export { type ModelText, readModelText } from "./model-text";
 export type { Reply, ReplyStream } from "./reply";
 export { createTokenMask, type DecodeLimits, type SamplingOptions, type TokenMask } from "./sampling";
-export type { CallOptions, DecodeOptions, Session, SessionTimings } from "./session";
+export type { CallOptions, DecodeOptions, PrefillResult, Session, SessionTimings } from "./session";
 export type { RenderOptions } from "./template/chat-template";
 export type { JsonObject, JsonValue } from "./template/json";
 export type {

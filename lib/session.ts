@@ -24,6 +24,12 @@ export interface CallOptions {
 /** Options of one decode. */
 export type DecodeOptions = SamplingOptions & DecodeLimits & CallOptions;
 
+/** What a prefill did. */
+export interface PrefillResult {
+  /** How many of the ids were in the prefix cache and did not have to be computed. */
+  cachedTokens: number;
+}
+
 /** Time that forward passes of a session took, and tokens that went through them. */
 export interface SessionTimings {
   prefillMs: number;
@@ -72,10 +78,11 @@ export class Session {
    * @throws K2Error `context-full` when they do not fit, `aborted`, `numerical-fault`, `invalid-state` when another call
    *   runs.
    */
-  async prefill(ids: ArrayLike<number>, options: CallOptions = {}): Promise<void> {
+  async prefill(ids: ArrayLike<number>, options: CallOptions = {}): Promise<PrefillResult> {
     const checked = this.checkIds(ids);
-    await this.run(options, () => this.native.prefill(checked));
+    const cachedTokens = await this.run(options, () => this.native.prefill(checked));
     this.append(checked);
+    return { cachedTokens };
   }
 
   /** Like `prefill`, and gives the logits after each of the tokens: [T, V], row-major. */
