@@ -42,7 +42,12 @@ async function measure(model, ids) {
 
 const results = [];
 for (const threads of [1, 2]) {
-  const model = await loadModel(demoModelPath, { device: "cpu", threads, contextTokens: 4096 });
+  const model = await loadModel(demoModelPath, {
+    device: "cpu",
+    threads,
+    contextTokens: 4096,
+    prefixCacheBytes: 0,
+  });
   const ids = model.tokenizer.encode(PROMPT);
   await measure(model, ids);
   const runs = [];

@@ -18,7 +18,7 @@ import {
   RunStream,
 } from "./run-options";
 import type { DecodeLimits, SampledToken, SamplingOptions } from "./sampling";
-import type { SessionTimings } from "./session";
+import type { PrefillResult, SessionTimings } from "./session";
 import { canonicalToolCalls } from "./template/call-ids";
 import type { ChatTemplate, RenderOptions } from "./template/chat-template";
 import { type Message, parseMessage, parseMessages } from "./template/message";
@@ -40,7 +40,7 @@ export interface ChatSession {
   readonly tokens: ArrayLike<number>;
   readonly position: number;
   /** Rejects with `aborted` when the signal fires; the timeline is then as before. */
-  prefill(ids: Int32Array, options: { signal: AbortSignal }): Promise<void>;
+  prefill(ids: Int32Array, options: { signal: AbortSignal }): Promise<PrefillResult>;
   /** Of all calls since the session began; absent where nobody measures. */
   readonly timings?: SessionTimings;
   /** Forgets the tokens from `position` on. The next call is a `prefill`. */
@@ -328,8 +328,8 @@ export class Chat {
     // The last token is always computed anew: decoding starts from its logits.
     const kept = Math.min(commonLength(session.tokens, ids), ids.length - 1);
     if (kept < session.position) await session.rewind(kept);
-    await session.prefill(ids.subarray(kept), { signal });
-    usage.cachedTokens = kept;
+    const { cachedTokens } = await session.prefill(ids.subarray(kept), { signal });
+    usage.cachedTokens = kept + cachedTokens;
     return session;
   }
 

@@ -21,7 +21,7 @@ export { K2Error, type K2ErrorCode, type K2ErrorDetails } from "./errors";
 export type { ToolResult } from "./execute-call";
 export type { FinishPart, FinishReason, StreamPart, Usage } from "./generate/part";
 export type { Device, LoadOptions, LoadProgress } from "./load-options";
-export { forecastModel, listDevices, loadModel, type Model } from "./model";
+export { forecastModel, listDevices, loadModel, type Model, type WarmOptions } from "./model";
 export { loadTokenizer, type ModelText, readModelText } from "./model-text";
 export type { Reply, ReplyStream } from "./reply";
 export type {
@@ -41,7 +41,7 @@ export {
   type TokenEnd,
   type TokenMask,
 } from "./sampling";
-export type { CallOptions, DecodeOptions, Session, SessionTimings } from "./session";
+export type { CallOptions, DecodeOptions, PrefillResult, Session, SessionTimings } from "./session";
 export type { RenderOptions } from "./template/chat-template";
 export type { ChatTemplateName } from "./template/choose-template";
 export type { JsonObject, JsonValue } from "./template/json";

@@ -36,6 +36,12 @@ export interface LoadOptions {
    * control tokens; "jinja" runs the template text itself. See docs/formats.md.
    */
   chatTemplate?: "auto" | ChatTemplateName;
+  /**
+   * Most memory for pages of prompts and answers that sessions may share after those that computed them went on or ended;
+   * 0 switches that off. Default: what one session of `contextTokens` takes, at most a sixteenth of the machine's memory.
+   * Does not change any result.
+   */
+  prefixCacheBytes?: number;
   /** Told how far loading has come. What it throws ends loading. */
   onProgress?: (progress: LoadProgress) => void;
   /** Rejects loading with `aborted`. */
@@ -53,11 +59,12 @@ export interface Device {
 }
 
 export interface CheckedLoadOptions {
-  /** All but the context, whose default depends on the model. */
-  engine: Omit<EngineOptions, "contextTokens">;
+  /** All but those whose default depends on the model. */
+  engine: Omit<EngineOptions, "contextTokens" | "prefixCacheBytes">;
   contextTokens: number | undefined;
   /** undefined: as the checkpoint says. */
   chatTemplate: ChatTemplateName | undefined;
+  prefixCacheBytes: number | undefined;
   onProgress: ((progress: LoadProgress) => void) | undefined;
   signal: AbortSignal | undefined;
 }
@@ -70,6 +77,7 @@ const KEYS: ReadonlySet<string> = new Set<keyof LoadOptions>([
   "isa",
   "batchTokens",
   "chatTemplate",
+  "prefixCacheBytes",
   "onProgress",
   "signal",
 ]);
@@ -90,11 +98,11 @@ export function toDevices(backends: readonly NativeBackend[]): Device[] {
 export function checkLoadOptions(value: unknown, devices: readonly Device[]): CheckedLoadOptions {
   const options = requireObject(value, "options");
   refuseUnknownKeys(options, KEYS, "options");
-  const integer = (name: "threads" | "contextTokens" | "batchTokens", most: number) => {
+  const integer = (name: keyof LoadOptions, most: number, least = 1) => {
     const got = options[name];
     if (got === undefined) return undefined;
-    if (typeof got === "number" && Number.isInteger(got) && got >= 1 && got <= most) return got;
-    throw invalidArgument(`an integer of 1..${most}`, name, got);
+    if (typeof got === "number" && Number.isInteger(got) && got >= least && got <= most) return got;
+    throw invalidArgument(`an integer of ${least}..${most}`, name, got);
   };
   const { device: deviceName = "auto", attention = "auto", isa = "", onProgress } = options;
   const device = chooseDevice(deviceName, devices);
@@ -117,6 +125,7 @@ export function checkLoadOptions(value: unknown, devices: readonly Device[]): Ch
     },
     contextTokens: integer("contextTokens", 1 << 24),
     chatTemplate: checkChatTemplate(options.chatTemplate),
+    prefixCacheBytes: integer("prefixCacheBytes", Number.MAX_SAFE_INTEGER, 0),
     onProgress: onProgress as CheckedLoadOptions["onProgress"],
     signal: checkSignal(options.signal),
   };

@@ -5,7 +5,7 @@ import type { NativeEngine } from "./addon/contract";
 import { loadAddon } from "./addon/load";
 import { settle, toK2Error } from "./addon/native-error";
 import { Chat, type ChatOptions } from "./chat";
-import { aborted } from "./check";
+import { aborted, checkSignal, requireObject } from "./check";
 import { forecastMemory, type MemoryForecast } from "./checkpoint/memory-forecast";
 import type { ModelConfig } from "./checkpoint/model-config";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/open-checkpoint";
@@ -20,7 +20,7 @@ import {
 } from "./load-options";
 import { createChatEngine } from "./model-chat";
 import { type ModelText, readModelText } from "./model-text";
-import { Session } from "./session";
+import { type CallOptions, Session } from "./session";
 import type { RenderOptions } from "./template/chat-template";
 import type { Message } from "./template/message";
 import { renderPrompt } from "./template/render-prompt";
@@ -37,8 +37,9 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
   const { onProgress, signal } = checked;
   const checkpoint = await openCheckpoint(path, { onProgress, signal });
   const contextTokens = checked.contextTokens ?? defaultContext(checkpoint.config.max_position_embeddings);
-  const engineOptions = { ...checked.engine, contextTokens };
-  const forecast = forecastOf(checkpoint, engineOptions);
+  const forecast = forecastOf(checkpoint, checked, contextTokens);
+  const { prefixCacheBytes } = forecast;
+  const engineOptions = { ...checked.engine, contextTokens, prefixCacheBytes };
   if (!forecast.runs) throw cannotFit(forecast, contextTokens);
   const text = await readModelText(checkpoint, checked);
   if (signal?.aborted) throw aborted(signal);
@@ -70,12 +71,15 @@ export async function forecastModel(
   const { onProgress, signal } = checked;
   const checkpoint = isCheckpoint(model) ? model : await openCheckpoint(model, { onProgress, signal });
   const contextTokens = checked.contextTokens ?? defaultContext(checkpoint.config.max_position_embeddings);
-  return forecastOf(checkpoint, { ...checked.engine, contextTokens });
+  return forecastOf(checkpoint, checked, contextTokens);
 }
 
 function isCheckpoint(model: string | Checkpoint): model is Checkpoint {
   return typeof model === "object" && model !== null && "weightTable" in model;
 }
+
+/** Options of `model.warm`. */
+export type WarmOptions = Pick<RenderOptions, "tools" | "thinking"> & CallOptions;
 
 interface ModelFacts {
   device: string;
@@ -146,6 +150,20 @@ export class Model {
     return new Chat(createChatEngine(this), options);
   }
 
+  /**
+   * Computes the beginning that prompts with this system prompt and these tools share, so that the first answer of a chat
+   * need not: whole pages of it stay in the prefix cache as long as there is room. `tools` as for a chat; `messages` may be
+   * a whole conversation to go on with.
+   * @throws what `renderPrompt` and `session.prefill` throw.
+   */
+  async warm(messages: readonly Message[], options: WarmOptions = {}): Promise<void> {
+    const { signal: given, ...render } = requireObject(options, "options");
+    const signal = checkSignal(given);
+    const ids = this.renderPrompt(messages, { ...(render as RenderOptions), addGenerationPrompt: false });
+    await using session = this.createSession();
+    await session.prefill(ids, signal === undefined ? {} : { signal });
+  }
+
   /** Ends every call that runs (they reject with `invalid-state`) and unmaps the weights. May be called again. */
   async dispose(): Promise<void> {
     this.isDisposed = true;
@@ -160,23 +178,25 @@ export class Model {
 
 function forecastOf(
   checkpoint: Checkpoint,
-  options: CheckedLoadOptions["engine"] & { contextTokens: number },
+  { engine, prefixCacheBytes }: CheckedLoadOptions,
+  contextTokens: number,
 ): MemoryForecast {
   try {
-    const plan = loadAddon().planMemory(checkpoint.spec, options);
-    return forecastMemory(checkpoint.weightBytes, plan, options.contextTokens);
+    const plan = loadAddon().planMemory(checkpoint.spec, { ...engine, contextTokens, prefixCacheBytes: 0 });
+    return forecastMemory(checkpoint.weightBytes, plan, { contextTokens, prefixCacheBytes });
   } catch (error) {
     throw toK2Error(error);
   }
 }
 
 function cannotFit(forecast: MemoryForecast, contextTokens: number): K2Error {
-  const needed = forecast.cacheBytes + forecast.scratchBytes;
+  const { cacheBytes, prefixCacheBytes, scratchBytes, memoryBytes } = forecast;
+  const needed = cacheBytes + prefixCacheBytes + scratchBytes;
   return new K2Error(
     "out-of-memory",
-    `Expected a context whose cache and scratch fit in ${forecast.memoryBytes} bytes of memory for contextTokens, ` +
-      `got ${contextTokens}, which needs ${needed}`,
-    { option: "contextTokens", contextTokens, neededBytes: needed, memoryBytes: forecast.memoryBytes },
+    `Expected a context whose cache, prefix cache and scratch fit in ${memoryBytes} bytes of memory for contextTokens, ` +
+      `got ${contextTokens} (with prefixCacheBytes ${prefixCacheBytes}), which needs ${needed}`,
+    { option: "contextTokens", contextTokens, prefixCacheBytes, neededBytes: needed, memoryBytes },
   );
 }
 

@@ -24,6 +24,12 @@ export interface CallOptions {
 /** Options of one decode. */
 export type DecodeOptions = SamplingOptions & DecodeLimits & CallOptions;
 
+/** What a prefill did. */
+export interface PrefillResult {
+  /** How many of the ids were in the prefix cache and did not have to be computed. */
+  cachedTokens: number;
+}
+
 /** Time that forward passes of a session took, and tokens that went through them. */
 export interface SessionTimings {
   prefillMs: number;
@@ -74,15 +80,18 @@ export class Session {
    * @throws K2Error `context-full` when they do not fit, `aborted`, `numerical-fault`, `invalid-state` when another call
    *   runs.
    */
-  async prefill(ids: ArrayLike<number>, options: CallOptions = {}): Promise<void> {
+  async prefill(ids: ArrayLike<number>, options: CallOptions = {}): Promise<PrefillResult> {
     const checked = this.checkIds(ids);
-    await this.run(
+    return this.run(
       options,
       () => {
         this.checkRoom(checked.length, "prefill");
         return this.native.prefill(checked);
       },
-      () => this.append(checked),
+      (cachedTokens) => {
+        this.append(checked);
+        return { cachedTokens };
+      },
     );
   }
 

@@ -123,6 +123,8 @@ export interface EngineOptions {
   attention: 0 | 1 | 2;
   /** Most tokens of one forward step; longer prefills are cut. Does not change any bit of the results. */
   batchTokens: number;
+  /** Most memory of the prefix cache; 0 switches it off. Does not change any bit of the results. */
+  prefixCacheBytes: number;
 }
 
 export interface NativeSampling {
@@ -181,7 +183,8 @@ export interface NativeTimings {
 /** Failed native promises reject with an Error that carries `code` (K2ErrorCode) and `details`. */
 export interface NativeSession {
   readonly position: number;
-  prefill(ids: Int32Array): Promise<void>;
+  /** Resolves with the number of `ids` that the prefix cache held. */
+  prefill(ids: Int32Array): Promise<number>;
   /** Writes [T, V] logits into `logits`, which stays untouched by JavaScript until the promise settles. */
   evaluate(ids: Int32Array, logits: Float32Array): Promise<void>;
   fork(): Promise<NativeSession>;

@@ -10,32 +10,39 @@ export interface MemoryForecast {
   readonly weightsBytes: number;
   /** KV cache of one full context, in whole pages. */
   readonly cacheBytes: number;
+  /** Most that the prefix cache takes. */
+  readonly prefixCacheBytes: number;
   readonly scratchBytes: number;
   readonly totalBytes: number;
   /** What the machine has. */
   readonly memoryBytes: number;
   /** Whether all of it fits. If not, weights are read from disk again while the model runs. */
   readonly fits: boolean;
-  /** Whether cache and scratch fit, which must be in memory. Without that the model cannot run. */
+  /** Whether both caches and scratch fit, which must be in memory. Without that the model cannot run. */
   readonly runs: boolean;
 }
 
-/** `memoryBytes` defaults to the memory of this machine. */
+/**
+ * `prefixCacheBytes` undefined stands for the default: as much as one full context, at most a sixteenth of memory.
+ * `memoryBytes` defaults to the memory of this machine.
+ */
 export function forecastMemory(
   weightBytes: number,
   plan: NativeMemoryPlan,
-  contextTokens: number,
+  { contextTokens, prefixCacheBytes }: { contextTokens: number; prefixCacheBytes: number | undefined },
   memoryBytes: number = totalmem(),
 ): MemoryForecast {
   const cacheBytes = Math.ceil(contextTokens / plan.pageTokens) * plan.pageTokens * plan.cacheBytesPerToken;
-  const totalBytes = weightBytes + cacheBytes + plan.scratchBytes;
+  const prefixBytes = prefixCacheBytes ?? Math.min(cacheBytes, Math.floor(memoryBytes / 16));
+  const workingBytes = cacheBytes + prefixBytes + plan.scratchBytes;
   return {
     weightsBytes: weightBytes,
     cacheBytes,
+    prefixCacheBytes: prefixBytes,
     scratchBytes: plan.scratchBytes,
-    totalBytes,
+    totalBytes: weightBytes + workingBytes,
     memoryBytes,
-    fits: totalBytes <= memoryBytes,
-    runs: cacheBytes + plan.scratchBytes <= memoryBytes,
+    fits: weightBytes + workingBytes <= memoryBytes,
+    runs: workingBytes <= memoryBytes,
   };
 }

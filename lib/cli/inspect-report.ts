@@ -150,13 +150,14 @@ function memory({ memory: forecasts }: Inspection): string[] {
     formatInteger(one.contextTokens),
     formatBytes(one.weightsBytes),
     formatBytes(one.cacheBytes),
+    formatBytes(one.prefixCacheBytes),
     formatBytes(one.scratchBytes),
     formatBytes(one.totalBytes),
     one.fits ? "fits" : one.runs ? "from disk" : "too large",
   ]);
   const lines = columns(
-    [["context", "weights", "cache", "scratch", "together", ""], ...rows],
-    [0, 1, 2, 3, 4],
+    [["context", "weights", "cache", "prefix cache", "scratch", "together", ""], ...rows],
+    [0, 1, 2, 3, 4, 5],
   );
   if (forecasts.some((one) => one.runs && !one.fits)) {
     lines.push("from disk: weights are read again while the model runs, which is slow");

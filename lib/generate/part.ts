@@ -22,7 +22,7 @@ export interface Usage {
   promptTokens: number;
   /** The whole answer, with markers and the token that ended the turn. */
   completionTokens: number;
-  /** How many of `promptTokens` were still in the session and did not have to be computed. */
+  /** How many of `promptTokens` were still in the session or in the prefix cache and did not have to be computed. */
   cachedTokens: number;
   /** How many of `completionTokens` were thinking, without its markers. */
   reasoningTokens: number;

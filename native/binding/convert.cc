@@ -126,6 +126,7 @@ Result<EngineOptions> ReadEngineOptions(const Napi::Value& value) {
   options.context_tokens = f.Integer("contextTokens");
   const int64_t attention = f.Integer("attention");
   options.batch_tokens = f.Integer("batchTokens");
+  options.prefix_cache_bytes = f.Integer("prefixCacheBytes");
   K2_RETURN_IF_ERROR(f.status());
   if (threads < 1 || threads > 1024) return Expected("1..1024", "threads");
   if (attention < 0 || attention > 2) return Expected("0, 1 or 2", "attention");

@@ -93,8 +93,12 @@ Napi::Value SessionHandle::Prefill(const Napi::CallbackInfo& info) {
   if (session_ == nullptr) return call.Reject(env, Disposed());
   Result<std::vector<int32_t>> ids = ReadIds(info[0], "ids");
   if (!ids.ok()) return call.Reject(env, ids.status());
-  const Status status = engine_->Prefill(session_, std::move(ids.value()), nullptr,
-                                         [call](Status result) { call.Settle(std::move(result)); });
+  const auto finish = [call, session = session_](Status result) {
+    // Read here, on the engine thread: the next prefill may begin before the promise is settled.
+    const double cached = static_cast<double>(session->cached_tokens.load());
+    call.Settle(std::move(result), [cached](Napi::Env e) { return Napi::Number::New(e, cached); });
+  };
+  const Status status = engine_->Prefill(session_, std::move(ids.value()), nullptr, finish);
   return status.ok() ? call.promise() : call.Reject(env, status);
 }
 

@@ -121,6 +121,7 @@ void Engine::Shutdown() {
     Settle(*session, InvalidState("the model to live until the call ends", "dispose"));
   }
   active_.clear();
+  prefixes_.Clear();
   for (const std::weak_ptr<Session>& weak : sessions) {
     if (const std::shared_ptr<Session> session = weak.lock()) {
       session->cache.Truncate(0);
@@ -219,6 +220,7 @@ Status Engine::Prefill(std::shared_ptr<Session> session, std::vector<int32_t> id
                         ", position " + std::to_string(position) + "), got " + std::to_string(ids.size()));
   } else {
     status = Post([this, session, ids = std::move(ids), logits, finish = std::move(finish)]() mutable {
+      session->cached_tokens.store(0);
       if (ids.empty()) {  // a pending token stays pending
         session->activity.store(Session::Activity::kIdle);
         return finish({});
@@ -230,6 +232,10 @@ Status Engine::Prefill(std::shared_ptr<Session> session, std::vector<int32_t> id
       task.logits = logits;
       task.form = ChooseForm(spec_, options_.attention, static_cast<int64_t>(task.ids.size()));
       task.finish = std::move(finish);
+      const int64_t cached =
+          logits != nullptr ? 0 : prefixes_.Extend(session->cache, session->tokens, task.ids, task.form);
+      task.done = static_cast<size_t>(cached);
+      session->cached_tokens.store(std::max<int64_t>(cached - (session->pending ? 1 : 0), 0));
       session->prefill = std::move(task);
       Activate(session);
     });
@@ -265,8 +271,9 @@ Status Engine::Rewind(std::shared_ptr<Session> session, int64_t position, Status
         Status(ErrorCode::kInvalidArgument, "Expected 0.." + std::to_string(session->position.load()) +
                                                 " for position of rewind, got " + std::to_string(position));
   } else {
-    status = Post([session, position, finish = std::move(finish)] {
+    status = Post([this, session, position, finish = std::move(finish)] {
       if (position < static_cast<int64_t>(session->tokens.size())) {
+        SharePages(*session);
         session->tokens.resize(static_cast<size_t>(position));
         session->pending = false;
         session->cache.Truncate(std::min(position, session->cache.length()));
@@ -391,6 +398,7 @@ void Engine::DisposeSession(std::shared_ptr<Session> session) {
   (void)Post([this, session] {
     Settle(*session, InvalidState("the session to live until the call ends", "dispose"));
     Rollback(*session);
+    SharePages(*session);
     session->decode.reset();
     session->cache.Truncate(0);
     session->tokens.clear();

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/batcher.h"
+#include "engine/prefix_cache.h"
 #include "engine/session.h"
 #include "model/kimi_k2.h"
 
@@ -26,6 +27,7 @@ struct EngineOptions {
   int64_t context_tokens = 4096;
   AttentionChoice attention = AttentionChoice::kAuto;
   int64_t batch_tokens = 512;
+  int64_t prefix_cache_bytes = 0;  // 0: no prefix cache
 };
 
 Status CheckEngineOptions(const EngineOptions& options);
@@ -88,7 +90,8 @@ class Engine {
   enum class Phase { kCreated, kLoading, kServing, kDisposed };
   using Job = std::function<void()>;
 
-  Engine(const ModelSpec& spec, EngineOptions options) : spec_(spec), options_(std::move(options)) {}
+  Engine(const ModelSpec& spec, EngineOptions options)
+      : spec_(spec), options_(std::move(options)), prefixes_(options_.prefix_cache_bytes) {}
 
   // Queues a job for the engine thread; refused once the engine is not serving.
   Status Post(Job job);
@@ -112,6 +115,8 @@ class Engine {
   void EndDecode(Session& session, DecodeEnd end, Status status);
   void Settle(Session& session, const Status& status);
   void Rollback(Session& session);
+  // Offers the whole pages of a sound session to the others.
+  void SharePages(Session& session);
 
   const ModelSpec spec_;
   const EngineOptions options_;
@@ -131,6 +136,7 @@ class Engine {
 
   // Engine thread.
   std::unique_ptr<KimiK2> model_;
+  PrefixCache prefixes_;
   Sampler sampler_;
   std::vector<std::shared_ptr<Session>> active_;  // sessions with a task
   std::vector<float> step_logits_;                // [sessions of the step, V]

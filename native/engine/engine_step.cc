@@ -120,7 +120,7 @@ void Engine::Step() {
       continue;
     }
     const int64_t ids = static_cast<int64_t>(running[i].ids);
-    session.cache.Commit(ids);
+    session.cache.Commit(ids, session.prefill ? session.prefill->form : AttentionForm::kAbsorbed);
     // A step is shared: each session is charged for its part of the rows.
     const int64_t share_ns = elapsed_ns * ids / (decode_tokens + prefill_tokens);
     if (session.prefill) {
@@ -133,6 +133,7 @@ void Engine::Step() {
       session.pending = false;
       session.logits = std::make_shared<const std::vector<float>>(last_logits[i], last_logits[i] + vocab);
       SampleNext(session);
+      if (session.cache.length() % KvCache::kPageTokens == 0) SharePages(session);
     }
   }
   std::erase_if(active_, [](const std::shared_ptr<Session>& session) { return session->settled; });
@@ -160,6 +161,7 @@ void Engine::FinishPrefillPart(Session& session, size_t ids, const float* last_l
   session.pending = false;
   session.logits = std::make_shared<const std::vector<float>>(last_logits, last_logits + vocab);
   session.position.store(static_cast<int64_t>(session.tokens.size()));
+  SharePages(session);
   Settle(session, {});
   session.prefill.reset();
 }
@@ -258,6 +260,12 @@ void Engine::Rollback(Session& session) {
   session.prefill.reset();
   const int64_t cached = static_cast<int64_t>(session.tokens.size()) - (session.pending ? 1 : 0);
   session.cache.Truncate(std::min(cached, session.cache.length()));
+}
+
+// Every row came from a step that succeeded, and the logits behind the last one were finite: a NaN in any row
+// would have reached them through attention.
+void Engine::SharePages(Session& session) {
+  if (!session.faulted.load()) prefixes_.Insert(session.cache, session.tokens);
 }
 
 }  // namespace k2

@@ -84,6 +84,8 @@ struct Session {
   std::atomic<bool> abort_requested{false};
   std::atomic<int64_t> position{0};  // tokens in the timeline
   std::atomic<bool> faulted{false};  // NaN or infinity appeared; the session is over
+  std::atomic<int64_t> cached_tokens{
+      0};  // of the latest prefill: how many of its ids were in the prefix cache
   TokenQueue queue;
   Timings timings;
 

@@ -10,20 +10,37 @@ Status KvCache::Reserve(int64_t count) {
   const size_t first_written = static_cast<size_t>(length_ / kPageTokens);
   const size_t needed = static_cast<size_t>((length_ + count + kPageTokens - 1) / kPageTokens);
   const auto usable = [&](size_t i) { return i < pages_.size() && pages_[i].use_count() == 1; };
-  const size_t page_bytes = static_cast<size_t>(layers_ * layer_bytes());
+  const size_t page_bytes = static_cast<size_t>(this->page_bytes());
   std::vector<std::pair<size_t, Page>> fresh;
   for (size_t i = first_written; i < needed; ++i) {
     if (usable(i)) continue;
     Result<AlignedBuffer> buffer = AlignedBuffer::Allocate(page_bytes, "a cache page");
     if (!buffer.ok()) return buffer.status();
-    fresh.emplace_back(i, std::make_shared<AlignedBuffer>(std::move(buffer.value())));
-    if (i < pages_.size()) std::memcpy(fresh.back().second->data(), pages_[i]->data(), page_bytes);
+    fresh.emplace_back(i, std::make_shared<CachePage>(std::move(buffer.value())));
+    if (i >= pages_.size()) continue;
+    std::memcpy(fresh.back().second->bytes.data(), pages_[i]->bytes.data(), page_bytes);
+    fresh.back().second->expanded = pages_[i]->expanded;
   }
   if (fresh.empty()) return {};
   pages_.resize(std::max(pages_.size(), needed));
   for (auto& [i, page] : fresh) pages_[i] = std::move(page);
   Readdress();
   return {};
+}
+
+void KvCache::Commit(int64_t count, AttentionForm form) {
+  for (const int64_t end = length_ + count; length_ < end; ++length_) {
+    const uint64_t bit = uint64_t{1} << (length_ % kPageTokens);
+    uint64_t& expanded = pages_[static_cast<size_t>(length_ / kPageTokens)]->expanded;
+    expanded = form == AttentionForm::kExpanded ? expanded | bit : expanded & ~bit;
+  }
+}
+
+void KvCache::Adopt(std::vector<Page> pages, int64_t length) {
+  addresses_.reserve(static_cast<size_t>(layers_) * pages.size());
+  pages_ = std::move(pages);
+  length_ = length;
+  Readdress();
 }
 
 void KvCache::Truncate(int64_t length) {
@@ -36,7 +53,8 @@ void KvCache::Readdress() {
   addresses_.resize(static_cast<size_t>(layers_) * pages_.size());
   for (int64_t layer = 0; layer < layers_; ++layer) {
     for (size_t i = 0; i < pages_.size(); ++i) {
-      addresses_[static_cast<size_t>(layer) * pages_.size() + i] = pages_[i]->data() + layer * layer_bytes();
+      addresses_[static_cast<size_t>(layer) * pages_.size() + i] =
+          pages_[i]->bytes.data() + layer * layer_bytes();
     }
   }
 }

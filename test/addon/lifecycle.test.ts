@@ -42,7 +42,13 @@ const failure = async (action: () => unknown): Promise<K2Error> => {
 /** The reference backend takes a good part of a second for these: time to interfere. */
 const manyIds = Array.from({ length: 400 }, (_, i) => golden.ids[i % golden.ids.length]!);
 const loadSlow = (options: LoadOptions = {}) =>
-  loadModel(golden.path, { device: "reference", contextTokens: 1024, batchTokens: 64, ...options });
+  loadModel(golden.path, {
+    device: "reference",
+    contextTokens: 1024,
+    batchTokens: 64,
+    prefixCacheBytes: 0,
+    ...options,
+  });
 
 function copyOfCheckpoint(): string {
   const folder = mkdtempSync(join(tmpdir(), "k2-lifecycle-"));
@@ -67,6 +73,7 @@ describe("options of loadModel", () => {
     ["attention", { attention: "toString" }],
     ["isa", { isa: "sse" }],
     ["batchTokens", { batchTokens: -1 }],
+    ["prefixCacheBytes", { prefixCacheBytes: -1 }],
     ["onProgress", { onProgress: 3 }],
     ["signal", { signal: {} }],
     ["thread", { thread: 2 }],
@@ -83,7 +90,9 @@ describe("options of loadModel", () => {
   it("a context that cannot fit in memory is refused with the numbers", async () => {
     // 15 times 16 million tokens of even this small cache are more than any machine has.
     const forecast = await forecastModel(golden.path, { contextTokens: 1 << 24 });
-    expect(forecast.totalBytes).toBe(forecast.weightsBytes + forecast.cacheBytes + forecast.scratchBytes);
+    expect(forecast.totalBytes).toBe(
+      forecast.weightsBytes + forecast.cacheBytes + forecast.prefixCacheBytes + forecast.scratchBytes,
+    );
     if (forecast.runs) return;
     const error = await failure(() => loadModel(golden.path, { contextTokens: 1 << 24 }));
     expect(error.code).toBe("out-of-memory");

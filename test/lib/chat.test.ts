@@ -173,6 +173,17 @@ describe("the conversation", () => {
     ]);
   });
 
+  it("counts what the prefix cache held beside what the session kept", async () => {
+    engine.plan("one", M.end);
+    engine.plan("two", M.end);
+    const chat = createChat({ thinking: false });
+    engine.cachedTokens = 3;
+    expect((await chat.send("first").reply()).usage.cachedTokens).toBe(3);
+    const kept = engine.sessions[0]!.position;
+    engine.cachedTokens = 2;
+    expect((await chat.send("second").reply()).usage.cachedTokens).toBe(kept + 2);
+  });
+
   it("computes only what is new: the common beginning of the token ids stays", async () => {
     engine.plan("one", M.end);
     engine.plan("two", M.end);

@@ -62,7 +62,7 @@ TEST(Int4DecodesTheKnownWord) {
 TEST(KvCacheForksShareAndCopyOnWrite) {
   KvCache cache(2, 16);
   EXPECT(cache.Reserve(100).ok());
-  cache.Commit(100);
+  cache.Commit(100, AttentionForm::kAbsorbed);
   cache.Layer(0).pages[1][0] = 7;
   const size_t before = AllocatedBytes();
   KvCache fork = cache.Fork();

@@ -205,6 +205,55 @@ TEST(EngineSurvivesEveryFailedAllocation) {
   EXPECT(AllocatedBytes() == before);
 }
 
+TEST(EngineGivesCachedPagesBackAtTheEnd) {
+  const TinyModel model = MakeTinyModel(Storage::kBf16, Storage::kInt4);
+  const size_t before = AllocatedBytes();
+  const EngineOptions options{.device = "cpu", .prefix_cache_bytes = 1 << 20};
+  const std::shared_ptr<Engine> engine = Load(model, options);
+  if (engine == nullptr) return;
+  const size_t loaded = AllocatedBytes();
+  const size_t page = static_cast<size_t>(KvCache::kPageTokens *
+                                          PlanMemory(model.spec, options).value().cache_bytes_per_token);
+  const std::vector<int32_t> ids = Ids(model, 200, 4);
+  for (int i = 0; i < 3; ++i) {
+    const std::shared_ptr<Session> session = engine->CreateSession().value();
+    EXPECT(PrefillAndWait(*engine, session, ids, nullptr).ok());
+    EXPECT(session->cached_tokens.load() == (i == 0 ? 0 : 192));
+    // Three whole pages that all share, and the rest of the session's own.
+    EXPECT(AllocatedBytes() == loaded + 4 * page);
+    engine->DisposeSession(session);
+    // Jobs are done in order, and this one takes no memory.
+    std::promise<void> disposed;
+    EXPECT(engine->Rewind(engine->CreateSession().value(), 0, [&](Status) { disposed.set_value(); }).ok());
+    disposed.get_future().get();
+    EXPECT(AllocatedBytes() == loaded + 3 * page);
+  }
+  engine->Stop();
+  EXPECT(AllocatedBytes() == before);
+}
+
+TEST(EngineSharesNoPageOfAStepThatFailed) {
+  TinyModel model = MakeTinyModel(Storage::kBf16, Storage::kBf16);
+  // A NaN in the embedding of token 5.
+  std::FILE* file = std::fopen(model.paths[0].c_str(), "r+b");
+  const uint16_t nan = 0x7fc0;
+  std::fseek(file, static_cast<long>(model.rows[0].offset) + 2 * 5 * static_cast<long>(model.spec.hidden),
+             SEEK_SET);
+  EXPECT(std::fwrite(&nan, sizeof nan, 1, file) == 1);
+  std::fclose(file);
+  const std::shared_ptr<Engine> engine =
+      Load(model, {.device = "cpu", .batch_tokens = 32, .prefix_cache_bytes = 1 << 20});
+  if (engine == nullptr) return;
+  std::vector<int32_t> ids(200, 7);
+  ids[10] = 5;
+  for (int i = 0; i < 2; ++i) {
+    const std::shared_ptr<Session> session = engine->CreateSession().value();
+    EXPECT(PrefillAndWait(*engine, session, ids, nullptr).code() == ErrorCode::kNumericalFault);
+    EXPECT(session->cached_tokens.load() == 0);
+    engine->DisposeSession(session);
+  }
+}
+
 TEST(EngineMemoryPlanIsWhatItTakes) {
   const TinyModel model = MakeTinyModel(Storage::kBf16, Storage::kInt4);
   for (const char* device : {"cpu", "reference"}) {

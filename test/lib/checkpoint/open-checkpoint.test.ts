@@ -140,11 +140,12 @@ describe("forecastMemory", () => {
   const plan = { cacheBytesPerToken: 70_272, pageTokens: 64, scratchBytes: 1000 };
 
   it("counts whole pages of cache", () => {
-    expect(forecastMemory(5000, plan, 65, 1e9)).toEqual({
+    expect(forecastMemory(5000, plan, { contextTokens: 65, prefixCacheBytes: 7000 }, 1e9)).toEqual({
       weightsBytes: 5000,
       cacheBytes: 128 * 70_272,
+      prefixCacheBytes: 7000,
       scratchBytes: 1000,
-      totalBytes: 6000 + 128 * 70_272,
+      totalBytes: 13_000 + 128 * 70_272,
       memoryBytes: 1e9,
       fits: true,
       runs: true,
@@ -152,8 +153,19 @@ describe("forecastMemory", () => {
   });
 
   it("tells weights that stream from disk from a cache that cannot be", () => {
-    expect(forecastMemory(594e9, plan, 1000, 24e9)).toMatchObject({ fits: false, runs: true });
-    expect(forecastMemory(1e9, plan, 1e6, 24e9)).toMatchObject({ fits: false, runs: false });
-    expect(forecastMemory(0, plan, 0).memoryBytes).toBeGreaterThan(1e8);
+    const forecast = (weightBytes: number, contextTokens: number, prefixCacheBytes?: number) =>
+      forecastMemory(weightBytes, plan, { contextTokens, prefixCacheBytes }, 24e9);
+    expect(forecast(594e9, 1000)).toMatchObject({ fits: false, runs: true });
+    expect(forecast(1e9, 1e6)).toMatchObject({ fits: false, runs: false });
+    expect(forecast(1e9, 1000, 24e9)).toMatchObject({ fits: false, runs: false });
+    const ofMachine = forecastMemory(0, plan, { contextTokens: 0, prefixCacheBytes: undefined });
+    expect(ofMachine.memoryBytes).toBeGreaterThan(1e8);
+  });
+
+  it("gives the prefix cache one context, at most a sixteenth of memory", () => {
+    const forecast = (contextTokens: number) =>
+      forecastMemory(0, plan, { contextTokens, prefixCacheBytes: undefined }, 16e9);
+    expect(forecast(1024).prefixCacheBytes).toBe(1024 * 70_272);
+    expect(forecast(100_000).prefixCacheBytes).toBe(1e9);
   });
 });

@@ -5,6 +5,7 @@ import { K2Error } from "../../../lib/errors";
 import type { TokenSource } from "../../../lib/generate/token-source";
 import type { SampledToken, TokenEnd } from "../../../lib/sampling";
 import { checkSampling, type SamplingOptions } from "../../../lib/sampling";
+import type { PrefillResult } from "../../../lib/session";
 import type { ChatTemplate } from "../../../lib/template/chat-template";
 import { chooseTemplate } from "../../../lib/template/choose-template";
 import { ByteTokenizer } from "./byte-tokenizer";
@@ -23,6 +24,8 @@ export class ScriptedEngine implements ChatEngine {
   contextTokens = 100_000;
   /** Scripts of the decodes to come, in order. */
   scripts: Script[] = [];
+  /** What every prefill reports as taken from the prefix cache. */
+  cachedTokens = 0;
   /** Makes the next prefill fail or hang. */
   nextPrefill: Error | "wait" | undefined;
 
@@ -60,7 +63,7 @@ export class ScriptedSession implements ChatSession {
     return this.tokens.length;
   }
 
-  async prefill(ids: Int32Array, { signal }: { signal: AbortSignal }): Promise<void> {
+  async prefill(ids: Int32Array, { signal }: { signal: AbortSignal }): Promise<PrefillResult> {
     this.check();
     const { nextPrefill } = this.engine;
     this.engine.nextPrefill = undefined;
@@ -69,6 +72,7 @@ export class ScriptedSession implements ChatSession {
     if (ids.length === 0) throw new Error("an empty prefill");
     this.prefills.push(ids.length);
     this.tokens.push(...ids);
+    return { cachedTokens: this.engine.cachedTokens };
   }
 
   async rewind(position: number): Promise<void> {
