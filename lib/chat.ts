@@ -1,6 +1,7 @@
 // A conversation: history, tools, and one answer at a time. Each send lays out the whole conversation, keeps what the
 // session has already computed of it, prefills the rest, and streams the answer.
 
+import type { ChatEngine, ChatSession } from "./chat-engine";
 import { definedEntries, parseTurn, type Turn, type TurnOptions } from "./chat-options";
 import { invalidArgument, requireString } from "./check";
 import { K2Error } from "./errors";
@@ -17,51 +18,15 @@ import {
   type RunResult,
   RunStream,
 } from "./run-options";
-import type { DecodeLimits, SampledToken, SamplingOptions } from "./sampling";
-import type { PrefillResult, SessionTimings } from "./session";
+import type { SampledToken, SamplingOptions } from "./sampling";
+import type { SessionTimings } from "./session";
 import { canonicalToolCalls } from "./template/call-ids";
 import type { ChatTemplate, RenderOptions } from "./template/chat-template";
 import { type Message, parseMessage, parseMessages } from "./template/message";
-import {
-  encodeSegments,
-  opensThinking,
-  PromptEncoder,
-  type PromptTokenizer,
-  type Segment,
-} from "./template/segments";
+import { encodeSegments, opensThinking, PromptEncoder, type Segment } from "./template/segments";
 import type { ToolDefinition } from "./template/tool-definition";
 import { type Executor, parseChatTools, type Tool } from "./tool";
-import type { ParserTokenizer } from "./tools/call-parser";
 import { createKimiK2CallParser } from "./tools/kimi-k2-call-parser";
-
-/** One token timeline, as a chat uses it. Never more than one call runs at a time. */
-export interface ChatSession {
-  /** The ids on the timeline, `position` of them. */
-  readonly tokens: ArrayLike<number>;
-  readonly position: number;
-  /** Rejects with `aborted` when the signal fires; the timeline is then as before. */
-  prefill(ids: Int32Array, options: { signal: AbortSignal }): Promise<PrefillResult>;
-  /** Of all calls since the session began; absent where nobody measures. */
-  readonly timings?: SessionTimings;
-  /** Forgets the tokens from `position` on. The next call is a `prefill`. */
-  rewind(position: number): Promise<void>;
-  /** Sampled tokens stay on the timeline as far as they were read. */
-  decode(options: SamplingOptions & Required<DecodeLimits> & { signal: AbortSignal }): TokenSource;
-  dispose(): void | Promise<void>;
-}
-
-/** A loaded model, as a chat uses it. */
-export interface ChatEngine {
-  readonly template: ChatTemplate;
-  readonly tokenizer: PromptTokenizer & ParserTokenizer;
-  readonly vocabSize: number;
-  readonly contextTokens: number;
-  /** Tokens that always end a turn. */
-  readonly stopTokens: readonly number[];
-  /** Checks sampling options and fills in the model's defaults; throws `invalid-argument` for unknown keys. */
-  parseSampling(options: Record<string, unknown>): SamplingOptions;
-  createSession(): ChatSession;
-}
 
 /** Options of a chat. Those of an answer are the defaults of all its answers. */
 export type ChatOptions = TurnOptions &

@@ -1,7 +1,7 @@
 // A model as a chat sees it. The defaults of sampling are those that Moonshot publishes for each family; a
 // generation_config.json that names its own goes first.
 
-import type { ChatEngine } from "./chat";
+import type { ChatEngine } from "./chat-engine";
 import type { Model } from "./model";
 import { checkSampling, type SamplingOptions } from "./sampling";
 

@@ -3,7 +3,7 @@
 
 import { executeCall, failedCall, type ToolResult } from "./execute-call";
 import { addUsage, emptyUsage } from "./generate/part";
-import type { Reply, ReplyStream } from "./reply";
+import type { ReplyStream } from "./reply";
 import type { RunFinishReason, RunLimits, RunPart, RunResult, RunStep } from "./run-options";
 import type { Message } from "./template/message";
 import type { Executor } from "./tool";
@@ -40,11 +40,11 @@ export async function* runSteps(
   let isOver = false;
   try {
     for (let messages = input; ; ) {
-      const step: RunStep = { index: steps.length + 1, reply: undefined as unknown as Reply, results: [] };
-      yield { type: "step-start", step: step.index };
+      const index = steps.length + 1;
+      yield { type: "step-start", step: index };
       stream = host.answer(messages);
       for await (const part of stream) yield part;
-      step.reply = await stream.reply();
+      const step: RunStep = { index, reply: await stream.reply(), results: [] };
       stream = undefined;
       steps.push(step);
       addUsage(usage, step.reply.usage);

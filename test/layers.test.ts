@@ -66,6 +66,7 @@ const ROOMS: readonly Room[] = [
     name: "chat",
     holds: [
       "lib/chat.ts",
+      "lib/chat-engine.ts",
       "lib/chat-options.ts",
       "lib/part-stream.ts",
       "lib/reply.ts",
@@ -271,7 +272,8 @@ const OUTSIDE: readonly { name: RegExp; files: RegExp; reason: string }[] = [
   },
   {
     name: /^node:(?!timers\/promises$)/,
-    files: /^lib\/((template|tools|generate|grammar)\/|(chat|chat-options|reply|sampling|errors|check)\.ts)/,
+    files:
+      /^lib\/((template|tools|generate|grammar)\/|(chat|chat-engine|chat-options|part-stream|reply|run|run-options|execute-call|tool|sampling|errors|check)\.ts)/,
     reason: "this room computes with texts and ids alone, wherever JavaScript runs",
   },
 ];

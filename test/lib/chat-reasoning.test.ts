@@ -1,7 +1,8 @@
 // A chat with models whose prompt opens the thinking block, and with reasoning of earlier turns.
 
 import { describe, expect, it } from "vitest";
-import { Chat, type ChatEngine } from "../../lib/chat";
+import { Chat } from "../../lib/chat";
+import type { ChatEngine } from "../../lib/chat-engine";
 import { chooseTemplate } from "../../lib/template/choose-template";
 import { M } from "./support/byte-tokenizer";
 import { ScriptedEngine } from "./support/scripted-engine";

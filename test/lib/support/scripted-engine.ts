@@ -1,6 +1,6 @@
 // An engine without a model: sessions keep a real timeline, and the tokens they "sample" come from a script.
 
-import type { ChatEngine, ChatSession } from "../../../lib/chat";
+import type { ChatEngine, ChatSession } from "../../../lib/chat-engine";
 import { K2Error } from "../../../lib/errors";
 import type { TokenSource } from "../../../lib/generate/token-source";
 import type { SampledToken, TokenEnd } from "../../../lib/sampling";
