@@ -22,22 +22,26 @@ const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers
 
 /** One prefill and one decode; milliseconds per token on both sides. */
 async function measure(model, ids) {
-  using session = model.createSession();
-  let start = performance.now();
-  await session.prefill(ids);
-  const prefillMs = performance.now() - start;
-  start = performance.now();
-  let tokens = 0;
-  for await (const _token of session.decode({ maxTokens: TOKENS, temperature: 0, stopTokens: [] }))
-    tokens += 1;
-  const decodeMs = performance.now() - start;
-  const engine = session.timings;
-  return {
-    prefillApi: prefillMs / ids.length,
-    prefillEngine: engine.prefillMs / engine.prefillTokens,
-    decodeApi: decodeMs / tokens,
-    decodeEngine: engine.decodeMs / engine.decodeTokens,
-  };
+  const session = model.createSession();
+  try {
+    let start = performance.now();
+    await session.prefill(ids);
+    const prefillMs = performance.now() - start;
+    start = performance.now();
+    let tokens = 0;
+    for await (const _token of session.decode({ maxTokens: TOKENS, temperature: 0, stopTokens: [] }))
+      tokens += 1;
+    const decodeMs = performance.now() - start;
+    const engine = session.timings;
+    return {
+      prefillApi: prefillMs / ids.length,
+      prefillEngine: engine.prefillMs / engine.prefillTokens,
+      decodeApi: decodeMs / tokens,
+      decodeEngine: engine.decodeMs / engine.decodeTokens,
+    };
+  } finally {
+    session.dispose();
+  }
 }
 
 const results = [];

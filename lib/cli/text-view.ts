@@ -8,6 +8,7 @@ import type { Output, Terminal } from "./terminal";
 import type { Turn } from "./turn";
 import { turnNotes, turnRates } from "./turn-report";
 import type { View } from "./view";
+import { WordWrap } from "./word-wrap";
 
 export type BlockKind = "reasoning" | "call" | "result" | "text" | "note";
 
@@ -40,11 +41,21 @@ export function createTextView(
   return new TextView(outputs, plainLabels((aside ?? stdout).style.hasColors));
 }
 
+interface Block {
+  kind: BlockKind;
+  output: Output;
+  isEmpty: boolean;
+  endsLine: boolean;
+  paint: (text: string) => string;
+  /** On a terminal, where lines end; a file or a pipe gets the text as it is. */
+  wrap: WordWrap | undefined;
+}
+
 export class TextView implements View {
   private readonly outputs: Outputs;
   private readonly labels: Labels;
   private readonly clock: WaitingClock;
-  private block: { kind: BlockKind; output: Output; isEmpty: boolean; endsLine: boolean } | undefined;
+  private block: Block | undefined;
   private readonly used = new Set<Output>();
 
   constructor(outputs: Outputs, labels: Labels) {
@@ -109,22 +120,26 @@ export class TextView implements View {
     this.used.clear();
   }
 
-  private write(kind: BlockKind, text: string, paint?: (output: Output) => (text: string) => string): void {
+  private write(
+    kind: BlockKind,
+    text: string,
+    paint: (output: Output) => (text: string) => string = () => (plain) => plain,
+  ): void {
     const output = this.outputs[kind];
     if (output === undefined) return;
-    if (this.block?.kind !== kind) this.open(kind, output);
+    if (this.block?.kind !== kind) this.open(kind, output, paint(output));
     const block = this.block!;
-    // A file or a pipe gets the text as it is; a terminal gets nothing that could command it, and no empty first line.
+    // A terminal gets nothing that could command it, and no empty first line.
     let shown = output.isTerminal ? visible(text) : text;
     if (block.isEmpty && output.isTerminal) shown = shown.replace(/^\n+/, "");
     if (shown === "") return;
     block.isEmpty = false;
     block.endsLine = shown.endsWith("\n");
-    const indented = shown.replaceAll("\n", `\n${this.indent(kind)}`);
-    output.write(paint === undefined ? indented : paint(output)(indented));
+    const lines = block.wrap?.push(shown) ?? shown.replaceAll("\n", `\n${this.indent(kind)}`);
+    if (lines !== "") output.write(block.paint(lines));
   }
 
-  private open(kind: BlockKind, output: Output): void {
+  private open(kind: BlockKind, output: Output, paint: (text: string) => string): void {
     this.close();
     const label = this.labels[kind];
     if (kind === "text" && label === "" && this.used.has(output)) output.write("\n");
@@ -132,12 +147,17 @@ export class TextView implements View {
     // The answer stands out, and with it its label.
     const { bold, dim } = output.style;
     output.write(kind === "text" ? bold(label) : dim(label));
-    this.block = { kind, output, isEmpty: true, endsLine: false };
+    const wrap = output.isTerminal ? new WordWrap(label.length, () => output.columns) : undefined;
+    this.block = { kind, output, isEmpty: true, endsLine: false, paint, wrap };
   }
 
   private close(): void {
-    if (this.block !== undefined && !this.block.endsLine) this.block.output.write("\n");
+    const { block } = this;
     this.block = undefined;
+    if (block === undefined) return;
+    const rest = block.wrap?.flush() ?? "";
+    if (rest !== "") block.output.write(block.paint(rest));
+    if (!block.endsLine) block.output.write("\n");
   }
 
   private indent(kind: BlockKind): string {
