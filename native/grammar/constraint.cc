@@ -120,7 +120,6 @@ TokenSet ConstraintStore::Compute(ExprId expr) {
   TokenSet set;
   set.bits.assign(static_cast<size_t>((vocab_ + 31) / 32), 0);
   if (expressions_->Derive(expr, kAnyTokenSymbol) != kFailExpr) {
-    set.all_ordinary = true;
     for (int32_t id = 0; id < tokens_.count(); ++id)
       set.bits[static_cast<size_t>(id) >> 5] |= 1u << (id & 31);
   } else {

@@ -20,7 +20,6 @@ namespace k2 {
 // Tokens that may come next: bit i of word i >> 5 allows token i.
 struct TokenSet {
   std::vector<uint32_t> bits;
-  bool all_ordinary = false;  // every ordinary token is in it: only control tokens need a look
   int64_t count = 0;
 
   bool Has(int32_t id) const { return (bits[static_cast<size_t>(id) >> 5] >> (id & 31)) & 1u; }

@@ -75,7 +75,6 @@ class Expressions {
     int64_t lo, hi;
     bool operator==(const Expr&) const = default;
   };
-  // A literal, counted from `offset`, is a view into a program.
   struct Rule {
     const GrammarProgram* program;
     int32_t rule;
