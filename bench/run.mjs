@@ -50,7 +50,6 @@ for (const threads of [1, 2]) {
     device: "cpu",
     threads,
     contextTokens: 4096,
-    prefixCacheBytes: 0,
   });
   const ids = model.tokenizer.encode(PROMPT);
   await measure(model, ids);

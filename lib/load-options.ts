@@ -38,8 +38,7 @@ export interface LoadOptions {
   chatTemplate?: "auto" | ChatTemplateName;
   /**
    * Most memory for pages of prompts and answers that sessions may share after those that computed them went on or ended;
-   * 0 switches that off. Default: what one session of `contextTokens` takes, at most a sixteenth of the machine's memory.
-   * Does not change any result.
+   * 0 (default): they share nothing but by `fork`. Does not change any result, only the time that a known beginning takes.
    */
   prefixCacheBytes?: number;
   /** Told how far loading has come. What it throws ends loading. */
@@ -59,12 +58,11 @@ export interface Device {
 }
 
 export interface CheckedLoadOptions {
-  /** All but those whose default depends on the model. */
-  engine: Omit<EngineOptions, "contextTokens" | "prefixCacheBytes">;
+  /** All but the context, whose default depends on the model. */
+  engine: Omit<EngineOptions, "contextTokens">;
   contextTokens: number | undefined;
   /** undefined: as the checkpoint says. */
   chatTemplate: ChatTemplateName | undefined;
-  prefixCacheBytes: number | undefined;
   onProgress: ((progress: LoadProgress) => void) | undefined;
   signal: AbortSignal | undefined;
 }
@@ -122,10 +120,10 @@ export function checkLoadOptions(value: unknown, devices: readonly Device[]): Ch
       isa: isa as string,
       attention: ATTENTION[attention as keyof typeof ATTENTION],
       batchTokens: integer("batchTokens", 65_536) ?? DEFAULT_BATCH,
+      prefixCacheBytes: integer("prefixCacheBytes", Number.MAX_SAFE_INTEGER, 0) ?? 0,
     },
     contextTokens: integer("contextTokens", 1 << 24),
     chatTemplate: checkChatTemplate(options.chatTemplate),
-    prefixCacheBytes: integer("prefixCacheBytes", Number.MAX_SAFE_INTEGER, 0),
     onProgress: onProgress as CheckedLoadOptions["onProgress"],
     signal: checkSignal(options.signal),
   };

@@ -38,8 +38,7 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
   const checkpoint = await openCheckpoint(path, { onProgress, signal });
   const contextTokens = checked.contextTokens ?? defaultContext(checkpoint.config.max_position_embeddings);
   const forecast = forecastOf(checkpoint, checked, contextTokens);
-  const { prefixCacheBytes } = forecast;
-  const engineOptions = { ...checked.engine, contextTokens, prefixCacheBytes };
+  const engineOptions = { ...checked.engine, contextTokens };
   if (!forecast.runs) throw cannotFit(forecast, contextTokens);
   const text = await readModelText(checkpoint, checked);
   if (signal?.aborted) throw aborted(signal);
@@ -154,9 +153,13 @@ export class Model {
    * Computes the beginning that prompts with this system prompt and these tools share, so that the first answer of a chat
    * need not: whole pages of it stay in the prefix cache as long as there is room. `tools` as for a chat; `messages` may be
    * a whole conversation to go on with.
-   * @throws what `renderPrompt` and `session.prefill` throw.
+   * @throws K2Error `invalid-state` for a model that was loaded without `prefixCacheBytes`; what `renderPrompt` and
+   *   `session.prefill` throw.
    */
   async warm(messages: readonly Message[], options: WarmOptions = {}): Promise<void> {
+    if (this.memory.prefixCacheBytes === 0) {
+      throw new K2Error("invalid-state", "Expected a model with prefixCacheBytes above 0 for warm, got 0");
+    }
     const { signal: given, ...render } = requireObject(options, "options");
     const signal = checkSignal(given);
     const ids = this.renderPrompt(messages, { ...(render as RenderOptions), addGenerationPrompt: false });
@@ -178,12 +181,12 @@ export class Model {
 
 function forecastOf(
   checkpoint: Checkpoint,
-  { engine, prefixCacheBytes }: CheckedLoadOptions,
+  { engine }: CheckedLoadOptions,
   contextTokens: number,
 ): MemoryForecast {
   try {
-    const plan = loadAddon().planMemory(checkpoint.spec, { ...engine, contextTokens, prefixCacheBytes: 0 });
-    return forecastMemory(checkpoint.weightBytes, plan, { contextTokens, prefixCacheBytes });
+    const plan = loadAddon().planMemory(checkpoint.spec, { ...engine, contextTokens });
+    return forecastMemory(checkpoint.weightBytes, plan, { ...engine, contextTokens });
   } catch (error) {
     throw toK2Error(error);
   }

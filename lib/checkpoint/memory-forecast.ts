@@ -22,23 +22,19 @@ export interface MemoryForecast {
   readonly runs: boolean;
 }
 
-/**
- * `prefixCacheBytes` undefined stands for the default: as much as one full context, at most a sixteenth of memory.
- * `memoryBytes` defaults to the memory of this machine.
- */
+/** `memoryBytes` defaults to the memory of this machine. */
 export function forecastMemory(
   weightBytes: number,
   plan: NativeMemoryPlan,
-  { contextTokens, prefixCacheBytes }: { contextTokens: number; prefixCacheBytes: number | undefined },
+  { contextTokens, prefixCacheBytes }: { contextTokens: number; prefixCacheBytes: number },
   memoryBytes: number = totalmem(),
 ): MemoryForecast {
   const cacheBytes = Math.ceil(contextTokens / plan.pageTokens) * plan.pageTokens * plan.cacheBytesPerToken;
-  const prefixBytes = prefixCacheBytes ?? Math.min(cacheBytes, Math.floor(memoryBytes / 16));
-  const workingBytes = cacheBytes + prefixBytes + plan.scratchBytes;
+  const workingBytes = cacheBytes + prefixCacheBytes + plan.scratchBytes;
   return {
     weightsBytes: weightBytes,
     cacheBytes,
-    prefixCacheBytes: prefixBytes,
+    prefixCacheBytes,
     scratchBytes: plan.scratchBytes,
     totalBytes: weightBytes + workingBytes,
     memoryBytes,

@@ -46,7 +46,6 @@ const loadSlow = (options: LoadOptions = {}) =>
     device: "reference",
     contextTokens: 1024,
     batchTokens: 64,
-    prefixCacheBytes: 0,
     ...options,
   });
 

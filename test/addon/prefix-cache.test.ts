@@ -20,7 +20,7 @@ const idsOf = (count: number, seed: number) => {
   return Array.from({ length: count }, () => 1 + random(vocab));
 };
 const load = (options: Parameters<typeof loadModel>[1] = {}) =>
-  loadModel(path, { device: "cpu", threads: 1, contextTokens: 1024, ...options });
+  loadModel(path, { device: "cpu", threads: 1, contextTokens: 1024, prefixCacheBytes: 1 << 24, ...options });
 
 /** The logits behind `ids`, which were prefilled by one call, and what the cache gave to it. */
 async function prefilled(model: Model, ids: number[], before: number[] = []) {
@@ -134,8 +134,8 @@ describe("a model", () => {
     expect((await on.createSession().prefill(ids)).cachedTokens).toBe(128);
   });
 
-  it("switched off finds nothing", async () => {
-    await using off = await load({ prefixCacheBytes: 0 });
+  it("has no cache unless it is asked for", async () => {
+    await using off = await loadModel(path, { threads: 1, contextTokens: 1024 });
     expect(off.memory.prefixCacheBytes).toBe(0);
     const ids = idsOf(150, 4);
     await off.createSession().prefill(ids);
@@ -143,7 +143,11 @@ describe("a model", () => {
   });
 
   it("warms what chats begin with, and usage counts it", async () => {
-    await using model = await loadModel(demoModelPath, { threads: 1, attention: "absorbed" });
+    await using model = await loadModel(demoModelPath, {
+      threads: 1,
+      attention: "absorbed",
+      prefixCacheBytes: 1 << 24,
+    });
     const system = "You answer in one word. ".repeat(20);
     await model.warm([{ role: "system", content: system }]);
     const ask = async () => {
@@ -161,6 +165,7 @@ describe("a model", () => {
     await using chat = cold.createChat({ system, temperature: 0, maxTokens: 4 });
     const reply = await chat.send("Hello").reply();
     expect(reply.usage.cachedTokens).toBe(0);
+    await expect(cold.warm([])).rejects.toMatchObject({ code: "invalid-state" });
     expect(reply.text).toBe(warmed.text);
     const aborted = AbortSignal.abort();
     await expect(model.warm([], { signal: aborted })).rejects.toMatchObject({ code: expect.any(String) });

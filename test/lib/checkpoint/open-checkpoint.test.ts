@@ -153,19 +153,12 @@ describe("forecastMemory", () => {
   });
 
   it("tells weights that stream from disk from a cache that cannot be", () => {
-    const forecast = (weightBytes: number, contextTokens: number, prefixCacheBytes?: number) =>
+    const forecast = (weightBytes: number, contextTokens: number, prefixCacheBytes = 0) =>
       forecastMemory(weightBytes, plan, { contextTokens, prefixCacheBytes }, 24e9);
     expect(forecast(594e9, 1000)).toMatchObject({ fits: false, runs: true });
     expect(forecast(1e9, 1e6)).toMatchObject({ fits: false, runs: false });
     expect(forecast(1e9, 1000, 24e9)).toMatchObject({ fits: false, runs: false });
-    const ofMachine = forecastMemory(0, plan, { contextTokens: 0, prefixCacheBytes: undefined });
+    const ofMachine = forecastMemory(0, plan, { contextTokens: 0, prefixCacheBytes: 0 });
     expect(ofMachine.memoryBytes).toBeGreaterThan(1e8);
-  });
-
-  it("gives the prefix cache one context, at most a sixteenth of memory", () => {
-    const forecast = (contextTokens: number) =>
-      forecastMemory(0, plan, { contextTokens, prefixCacheBytes: undefined }, 16e9);
-    expect(forecast(1024).prefixCacheBytes).toBe(1024 * 70_272);
-    expect(forecast(100_000).prefixCacheBytes).toBe(1e9);
   });
 });
