@@ -2,7 +2,7 @@
 
 import type { TokenSource } from "./generate/token-source";
 import type { DecodeLimits, SamplingOptions } from "./sampling";
-import type { PrefillResult, SessionTimings } from "./session";
+import type { GrammarOptions, PrefillResult, SessionTimings } from "./session";
 import type { ChatTemplate } from "./template/chat-template";
 import type { PromptTokenizer } from "./template/segments";
 import type { ParserTokenizer } from "./tools/call-parser";
@@ -19,7 +19,9 @@ export interface ChatSession {
   /** Forgets the tokens from `position` on. The next call is a `prefill`. */
   rewind(position: number): Promise<void>;
   /** Sampled tokens stay on the timeline as far as they were read. */
-  decode(options: SamplingOptions & Required<DecodeLimits> & { signal: AbortSignal }): TokenSource;
+  decode(
+    options: SamplingOptions & Required<DecodeLimits> & { signal: AbortSignal } & GrammarOptions,
+  ): TokenSource;
   dispose(): void | Promise<void>;
 }
 

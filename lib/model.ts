@@ -10,6 +10,7 @@ import { forecastMemory, type MemoryForecast } from "./checkpoint/memory-forecas
 import type { ModelConfig } from "./checkpoint/model-config";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/open-checkpoint";
 import { K2Error } from "./errors";
+import { Grammars } from "./grammars";
 import {
   type CheckedLoadOptions,
   checkLoadOptions,
@@ -103,6 +104,7 @@ export class Model {
   /** @internal */
   readonly text: ModelText;
   private readonly engine: NativeEngine;
+  private readonly grammars: Grammars;
   private isDisposed = false;
 
   /** @internal Made by `loadModel`. */
@@ -116,6 +118,7 @@ export class Model {
     this.stopTokens = text.stopTokens;
     this.text = text;
     this.engine = engine;
+    this.grammars = new Grammars(engine, async () => this.tokenizer.tokenTable());
   }
 
   /** @throws K2Error `missing-tokenizer` naming the file that the checkpoint lacks. */
@@ -126,10 +129,11 @@ export class Model {
   /** An empty timeline. Sessions of one model may run at the same time; their steps are joined. */
   createSession(): Session {
     if (this.isDisposed) throw new K2Error("invalid-state", "Expected a live model, got a disposed one");
-    const { contextTokens, stopTokens } = this;
+    const { contextTokens, stopTokens, grammars } = this;
     try {
       const native = this.engine.createSession();
-      return new Session(native, { vocabSize: this.config.vocab_size, contextTokens, stopTokens });
+      const vocabSize = this.config.vocab_size;
+      return new Session(native, { vocabSize, contextTokens, stopTokens, grammars });
     } catch (error) {
       throw toK2Error(error);
     }

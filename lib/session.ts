@@ -6,6 +6,8 @@ import { settle, toK2Error } from "./addon/native-error";
 import { aborted, checkSignal, invalidArgument, refuseUnknownKeys, requireObject } from "./check";
 import { DecodeStream } from "./decode-stream";
 import { K2Error } from "./errors";
+import type { GrammarProgram } from "./grammar/program";
+import { checkGrammar, type Grammars } from "./grammars";
 import {
   checkSampling,
   type DecodeLimits,
@@ -21,8 +23,19 @@ export interface CallOptions {
   signal?: AbortSignal;
 }
 
+/** What the sampled text is to be. */
+export interface GrammarOptions {
+  /**
+   * Only texts of this grammar are sampled; the decode ends with "stop" when one is complete and nothing may follow. Where
+   * text may end or go on, a stop token that the grammar names ends it.
+   */
+  grammar?: GrammarProgram;
+  /** Where the running index of a grammar of calls begins; 0 (default) .. 10^9. */
+  grammarIndex?: number;
+}
+
 /** Options of one decode. */
-export type DecodeOptions = SamplingOptions & DecodeLimits & CallOptions;
+export type DecodeOptions = SamplingOptions & DecodeLimits & GrammarOptions & CallOptions;
 
 /** What a prefill did. */
 export interface PrefillResult {
@@ -43,10 +56,18 @@ export interface SessionFacts {
   vocabSize: number;
   contextTokens: number;
   stopTokens: readonly number[];
+  grammars: Grammars;
 }
 
+const MOST_INDEX = 1_000_000_000;
 const CALL_KEYS: ReadonlySet<string> = new Set(["signal"]);
-const LIMIT_KEYS: ReadonlySet<string> = new Set(["maxTokens", "stopTokens", "signal"]);
+const LIMIT_KEYS: ReadonlySet<string> = new Set([
+  "maxTokens",
+  "stopTokens",
+  "grammar",
+  "grammarIndex",
+  "signal",
+]);
 const DECODE_KEYS: ReadonlySet<string> = new Set([...LIMIT_KEYS, ...SAMPLING_KEYS]);
 
 /** One timeline of tokens. Made by `model.createSession()`; one call at a time. */
@@ -143,10 +164,15 @@ export class Session {
   decode(options: DecodeOptions = {}): DecodeStream {
     const all = requireObject(options, "options");
     refuseUnknownKeys(all, DECODE_KEYS, "options");
-    const { maxTokens, stopTokens = this.facts.stopTokens, signal, ...sampling } = options;
+    const { maxTokens, stopTokens = this.facts.stopTokens, signal, ...others } = options;
+    const { grammar, grammarIndex = 0, ...sampling } = others;
     if (maxTokens !== undefined && !(Number.isSafeInteger(maxTokens) && maxTokens >= 0)) {
       throw invalidArgument("an integer of at least 0", "maxTokens", maxTokens);
     }
+    if (!(Number.isSafeInteger(grammarIndex) && grammarIndex >= 0 && grammarIndex <= MOST_INDEX)) {
+      throw invalidArgument(`an integer of 0..${MOST_INDEX}`, "grammarIndex", grammarIndex);
+    }
+    const program = checkGrammar(grammar);
     this.checkAlive("decode");
     const { vocabSize, contextTokens } = this.facts;
     return new DecodeStream({
@@ -155,6 +181,7 @@ export class Session {
         maxTokens: Math.min(maxTokens ?? contextTokens, contextTokens),
         stopTokens: toTokenIds(stopTokens, vocabSize, "stopTokens"),
       }),
+      grammar: program && { prepare: () => this.facts.grammars.prepare(program), index: grammarIndex },
       signal: checkSignal(signal),
       onStart: () => this.checkIdle(),
       onToken: (id) => this.timeline.push(id),

@@ -46,7 +46,7 @@ const ROOMS: readonly Room[] = [
   {
     name: "tools",
     holds: ["lib/tools/"],
-    uses: ["errors"],
+    uses: ["errors", "grammar (lib)"],
     typesOf: ["tokenizer", "checkpoint", "template"],
   },
   {
@@ -67,21 +67,25 @@ const ROOMS: readonly Room[] = [
     holds: [
       "lib/chat.ts",
       "lib/chat-engine.ts",
+      "lib/chat-grammars.ts",
       "lib/chat-options.ts",
       "lib/part-stream.ts",
       "lib/reply.ts",
+      "lib/response-format.ts",
       "lib/run.ts",
       "lib/run-options.ts",
       "lib/execute-call.ts",
       "lib/tool.ts",
+      "lib/typed-schema.ts",
     ],
-    uses: ["errors", "sampling", "tools", "template", "generate"],
+    uses: ["errors", "sampling", "grammar (lib)", "tools", "template", "generate"],
     typesOf: ["session"],
   },
   {
     name: "session",
-    holds: ["lib/session.ts", "lib/decode-stream.ts"],
+    holds: ["lib/session.ts", "lib/decode-stream.ts", "lib/grammars.ts"],
     uses: ["errors", "contract", "addon", "sampling"],
+    typesOf: ["grammar (lib)"],
   },
   {
     name: "model (lib)",
@@ -112,6 +116,7 @@ const ROOMS: readonly Room[] = [
       "sampling",
       "tokenizer",
       "checkpoint",
+      "grammar (lib)",
       "tools",
       "template",
       "generate",
@@ -273,7 +278,7 @@ const OUTSIDE: readonly { name: RegExp; files: RegExp; reason: string }[] = [
   {
     name: /^node:(?!timers\/promises$)/,
     files:
-      /^lib\/((template|tools|generate|grammar)\/|(chat|chat-engine|chat-options|part-stream|reply|run|run-options|execute-call|tool|sampling|errors|check)\.ts)/,
+      /^lib\/((template|tools|generate|grammar)\/|(chat|chat-engine|chat-grammars|chat-options|part-stream|reply|response-format|run|run-options|execute-call|tool|typed-schema|sampling|errors|check)\.ts)/,
     reason: "this room computes with texts and ids alone, wherever JavaScript runs",
   },
 ];

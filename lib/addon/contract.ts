@@ -172,6 +172,22 @@ export interface NativeTokens {
   end: DecodeEnd;
 }
 
+/** A compiled grammar in flat numbers; `Opcode` of lib/grammar/program.ts says what they mean. */
+export interface NativeGrammarSource {
+  code: Float64Array;
+  nodes: Uint32Array;
+  rules: Uint32Array;
+  heights: Uint32Array;
+  pool: Uint8Array;
+  imports: NativeGrammar[];
+}
+
+/** A grammar that native code has read and checked. Immutable; of use to every engine with the same vocabulary size. */
+export interface NativeGrammar {
+  /** Memory that it takes. */
+  readonly bytes: number;
+}
+
 export interface NativeTimings {
   /** Nanoseconds of forward passes, and tokens that went through them. */
   prefillNs: number;
@@ -191,6 +207,8 @@ export interface NativeSession {
   rewind(position: number): Promise<void>;
   /** Starts decoding; tokens are buffered (bounded, the engine waits) and taken by `take`. */
   startDecode(sampling: NativeSampling): void;
+  /** Like `startDecode`, for texts of the grammar alone. `index` is where its running index begins. */
+  startConstrainedDecode(sampling: NativeSampling, grammar: NativeGrammar, index: number): void;
   /** Resolves with at least one token, or none and an end. */
   take(): Promise<NativeTokens>;
   /**
@@ -209,6 +227,9 @@ export interface NativeEngine {
   load(onProgress: ((phase: string, bytes: number, total: number) => void) | undefined): Promise<void>;
   abortLoad(): void;
   createSession(): NativeSession;
+  /** The ordinary tokens: token i has the bytes [offsets[i], offsets[i + 1]) of the pool. Once, before constrained decoding. */
+  setVocabulary(pool: Uint8Array, offsets: Uint32Array): void;
+  createGrammar(source: NativeGrammarSource): NativeGrammar;
   /** Stops everything, settles every pending call with `invalid-state`, and unmaps. */
   dispose(): Promise<void>;
 }

@@ -296,11 +296,10 @@ Status Engine::SetVocabulary(TokenBytes tokens) {
   return {};
 }
 
-Status Engine::StartDecode(std::shared_ptr<Session> session, SamplingOptions options,
-                           std::shared_ptr<const GrammarProgram> grammar) {
+Status Engine::StartDecode(std::shared_ptr<Session> session, SamplingOptions options, GrammarStart grammar) {
   K2_RETURN_IF_ERROR(CheckSampling(options, spec_.vocab));
   std::shared_ptr<ConstraintStore> constraints;
-  if (grammar != nullptr) {
+  if (grammar.program != nullptr) {
     std::lock_guard lock(mutex_);
     constraints = constraints_;
     if (constraints == nullptr) return InvalidState("a vocabulary for decoding with a grammar", "none");
@@ -322,8 +321,9 @@ Status Engine::StartDecode(std::shared_ptr<Session> session, SamplingOptions opt
       task.options = std::move(options);
       task.first_position = static_cast<int64_t>(session->tokens.size());
       session->decode = std::move(task);
-      if (grammar != nullptr) {
-        Result<std::shared_ptr<Constraint>> constraint = constraints->Begin(std::move(grammar));
+      if (grammar.program != nullptr) {
+        Result<std::shared_ptr<Constraint>> constraint =
+            constraints->Begin(std::move(grammar.program), grammar.index);
         if (!constraint.ok()) return EndDecode(*session, DecodeEnd::kRunning, constraint.status());
         session->decode->constraint = std::move(constraint.value());
       }

@@ -70,8 +70,7 @@ class Engine {
   Status Fork(std::shared_ptr<Session> session, std::function<void(SessionResult)> finish);
   Status Rewind(std::shared_ptr<Session> session, int64_t position, StatusCallback finish);
   // With a grammar only its texts are sampled; SetVocabulary must have been called.
-  Status StartDecode(std::shared_ptr<Session> session, SamplingOptions options,
-                     std::shared_ptr<const GrammarProgram> grammar = nullptr);
+  Status StartDecode(std::shared_ptr<Session> session, SamplingOptions options, GrammarStart grammar = {});
   // Gives the waiting tokens, or waits for some.
   Status Take(const std::shared_ptr<Session>& session, TokensCallback deliver);
   Status StopDecode(std::shared_ptr<Session> session, int64_t kept, StatusCallback finish);
