@@ -232,7 +232,7 @@ describe("a tool with a schema", () => {
     await chat.run("Question").result();
     expect(results(chat)).toEqual([
       "Rome",
-      '{"error":"Expected arguments that fit the schema, got no city"}',
+      '{"error":"Expected a value that fits the schema, got no city"}',
     ]);
   });
 });
