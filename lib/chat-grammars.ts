@@ -27,7 +27,7 @@ export class ChatGrammars {
    * The grammar of an answer; undefined where everything may be said.
    * @throws K2Error `invalid-argument` for a schema that cannot be enforced.
    */
-  of(turn: Turn, thinking: ThinkingState): GrammarProgram | undefined {
+  async of(turn: Turn, thinking: ThinkingState): Promise<GrammarProgram | undefined> {
     const { toolChoice, strict, parallelToolCalls, format } = turn;
     const mustCall = toolChoice === "required" || typeof toolChoice === "object";
     const isFree =
@@ -41,10 +41,10 @@ export class ChatGrammars {
       tokenizer,
       vocabSize,
       endTokens: stopTokens,
-      tools: this.callable(turn),
+      tools: await this.callable(turn),
       mustCall,
       isParallel: parallelToolCalls,
-      format: format?.compile(),
+      format: await format?.compile(),
       thinking,
     });
     if (this.known.size === MOST_GRAMMARS) this.known.clear();
@@ -52,15 +52,19 @@ export class ChatGrammars {
     return program;
   }
 
-  private callable({ toolChoice, strict }: Turn): CallableTool[] {
+  private async callable({ toolChoice, strict }: Turn): Promise<CallableTool[]> {
     if (toolChoice === "none") return [];
     const chosen = typeof toolChoice === "object" ? toolChoice.function.name : undefined;
-    return this.tools.flatMap(({ function: { name, parameters, strict: isStrict = true } }, i) => {
-      if (chosen !== undefined && name !== chosen) return [];
+    const callable: CallableTool[] = [];
+    for (const [i, { function: tool }] of this.tools.entries()) {
+      const { name, parameters, strict: isStrict = true } = tool;
+      if (chosen !== undefined && name !== chosen) continue;
       const path = `tools[${i}].function.parameters`;
       const schema = parameters === undefined ? NO_PARAMETERS : { type: "object", ...parameters };
-      return { name, parameters: schemaGrammar(strict && isStrict ? schema : ANY_OBJECT, path) };
-    });
+      const grammar = await schemaGrammar(strict && isStrict ? schema : ANY_OBJECT, path);
+      callable.push({ name, parameters: grammar });
+    }
+    return callable;
   }
 
   private indexOf(format: ParsedFormat | undefined): number {

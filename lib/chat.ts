@@ -118,7 +118,7 @@ export class Chat {
    * failures reject there, and the history is then as before. An answer that was aborted or left early stays in the
    * history as far as it came, without calls that were cut off; if nothing came, neither do the new messages.
    */
-  send<Value = unknown>(input: SendInput, options: SendOptions<Value> = {}): ReplyStream<Value> {
+  send<const Value = unknown>(input: SendInput, options: SendOptions<Value> = {}): ReplyStream<Value> {
     // Copied at once, so that what the caller does with the objects later does not matter.
     const request = attempt(() => ({ messages: parseInput(input), turn: this.parseOptions(options) }));
     const usage = emptyUsage();
@@ -262,8 +262,8 @@ export class Chat {
       firstCallIndex: conversation.nextCall,
       startsThinking: thinking === "open",
     });
-    const decode = (session: ChatSession, maxTokens: number, state: ThinkingState) => {
-      const grammar = this.grammars.of(turn, state);
+    const decode = async (session: ChatSession, maxTokens: number, state: ThinkingState) => {
+      const grammar = await this.grammars.of(turn, state);
       const by = grammar === undefined ? {} : { grammar, grammarIndex: conversation.nextCall };
       return session.decode({ ...turn.sampling, ...by, maxTokens, stopTokens, signal });
     };
@@ -274,7 +274,7 @@ export class Chat {
       if (room < 0) throw contextFull(ids.length, engine.contextTokens);
       if (room === 0) return FULL;
       // Before the prompt is computed: a schema that cannot be enforced is found out at once.
-      this.grammars.of(turn, thinking);
+      await this.grammars.of(turn, thinking);
       return decode(await this.prefill(ids, usage, signal), Math.min(turn.maxTokens, room), thinking);
     };
     const closeThinking = async (): Promise<ClosedThinking> => {
@@ -286,7 +286,7 @@ export class Chat {
       if (maxTokens <= 0) return { ids: [], source: FULL };
       const session = this.session!;
       await session.prefill(ids, { signal });
-      return { ids, source: decode(session, maxTokens, "over") };
+      return { ids, source: await decode(session, maxTokens, "over") };
     };
     return generate({
       start,

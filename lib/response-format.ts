@@ -22,11 +22,11 @@ export type ResponseFormat<Value = unknown> =
   /** Text that the pattern matches as a whole; the syntax is that of JavaScript with the flag `u`. */
   | { type: "regex"; pattern: string }
   /** Exactly one of the texts. */
-  | { type: "choice"; choices: readonly (Value & string)[] };
+  | { type: "choice"; choices: readonly Value[] & readonly string[] };
 
 /** A checked format. */
 export interface ParsedFormat {
-  compile(): GrammarProgram;
+  compile(): Promise<GrammarProgram>;
   /** The value of a whole text. Rejects where the schema of a library refuses it for more than JSON Schema can say. */
   read(text: string): Promise<unknown>;
 }
@@ -83,13 +83,13 @@ function schemaFormat(format: Record<string, unknown>, name: string): ParsedForm
 function jsonFormat(schema: unknown, name: string): ParsedFormat {
   // Copied at once: what the caller does with the object later does not matter.
   const copy = structuredClone(schema);
-  return { compile: () => schemaGrammar(copy, name), read: async (text) => JSON.parse(text) };
+  return { compile: async () => schemaGrammar(copy, name), read: async (text) => JSON.parse(text) };
 }
 
 function textFormat(compile: () => GrammarProgram): ParsedFormat {
   let program: GrammarProgram | undefined;
   return {
-    compile: () => {
+    compile: async () => {
       program ??= compile();
       return program;
     },
@@ -101,6 +101,6 @@ function textFormat(compile: () => GrammarProgram): ParsedFormat {
  * A grammar for `session.decode`, where no chat is wanted.
  * @throws K2Error `invalid-argument` that names an unsupported keyword by its place.
  */
-export function createGrammar(format: ResponseFormat): GrammarProgram {
+export async function createGrammar(format: ResponseFormat): Promise<GrammarProgram> {
   return parseFormat(format, "format").compile();
 }
