@@ -198,17 +198,16 @@ describe("calls", () => {
   });
 
   it("leave plain answers as they are", async () => {
-    const answer = async (strict: boolean, seed: number) =>
-      (await ask({ strict, seed, temperature: 2, maxTokens: 40, logprobs: true })).tokens!;
-    const isMarker = (id: number) => model.tokenizer.decode([id]).startsWith("<|tool_call");
-    let plain = 0;
-    for (let seed = 1; seed <= 30; seed++) {
-      const free = await answer(false, seed);
-      if (free.some(({ id }) => isMarker(id))) continue;
-      plain += 1;
-      expect(await answer(true, seed)).toEqual(free);
+    const answer = async (strict: boolean, input: string) => {
+      await using chat = model.createChat({ tools: TOOLS, temperature: 0, logprobs: true });
+      return await chat.send(input, { strict }).reply();
+    };
+    for (const input of ["Hello", "Write a poem about rain.", "Thank you"]) {
+      const free = await answer(false, input);
+      expect(free.toolCalls).toEqual([]);
+      expect(free.text).not.toBe("");
+      expect(await answer(true, input)).toEqual(free);
     }
-    expect(plain).toBeGreaterThan(3);
   });
 
   it("are required of the first answer of a run alone", async () => {
