@@ -24,6 +24,7 @@ export type { Device, LoadOptions, LoadProgress } from "./load-options";
 export { forecastModel, listDevices, loadModel, type Model, type WarmOptions } from "./model";
 export { loadTokenizer, type ModelText, readModelText } from "./model-text";
 export type { Reply, ReplyStream } from "./reply";
+export type { Routing, RoutingOptions, RoutingShape, SessionOptions } from "./routing";
 export type {
   RunFinishReason,
   RunOptions,

@@ -80,7 +80,7 @@ const ROOMS: readonly Room[] = [
   },
   {
     name: "session",
-    holds: ["lib/session.ts", "lib/decode-stream.ts"],
+    holds: ["lib/session.ts", "lib/decode-stream.ts", "lib/routing.ts"],
     uses: ["errors", "contract", "addon", "sampling"],
   },
   {

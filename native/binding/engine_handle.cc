@@ -79,7 +79,7 @@ Napi::Value EngineHandle::AbortLoad(const Napi::CallbackInfo& info) {
 Napi::Value EngineHandle::CreateSession(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   Result<std::shared_ptr<Session>> session =
-      engine_ != nullptr ? engine_->CreateSession()
+      engine_ != nullptr ? engine_->CreateSession(info[0].IsBoolean() && info[0].As<Napi::Boolean>().Value())
                          : Result<std::shared_ptr<Session>>(
                                Status(ErrorCode::kInvalidState, "Expected an engine, got none"));
   if (!session.ok()) {
