@@ -223,6 +223,18 @@ it("what the prefix cache gave is absent, the rest is as ever", async () => {
   }
 });
 
+it("what was computed for other tokens never stands in for what the prefix cache gave", async () => {
+  const { path } = readGolden("int4-group32");
+  const ids = Array.from({ length: 200 }, (_, i) => 1 + ((i * 7) % 39));
+  await using model = await load(path, { prefixCacheBytes: 1 << 24 });
+  await routingOf(model, ids);
+  using session = model.createSession({ trace: true });
+  await session.prefill(ids.map((id) => 40 - id));
+  await session.rewind(0);
+  expect((await session.prefill(ids)).cachedTokens).toBe(192);
+  expect([...(await session.routing()).isKnown]).toEqual(ids.map((_, i) => (i < 192 ? 0 : 1)));
+});
+
 describe("wrong calls", () => {
   const { path, ids } = readGolden("int4-group32");
   let model: Model;
