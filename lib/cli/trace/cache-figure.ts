@@ -59,7 +59,7 @@ export function cacheFigure({ routing }: Recording, { layers, hitRates }: Statis
           label,
           right + 10,
           Math.max(y(rate), TOP + 16 * index) + 4,
-          `class="${label === "measured" ? "measured-name" : ""}"`,
+          label === "measured" ? 'class="measured-name"' : "",
         ),
       ),
     ],

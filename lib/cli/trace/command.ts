@@ -6,7 +6,7 @@ import { dirname } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { K2Error, type Model } from "../../index";
-import type { Arguments } from "../arguments";
+import { UsageError } from "../arguments";
 import type { Command, Surroundings } from "../command";
 import { ANSWER_FLAGS, type FlagGroup, MODEL_FLAGS, QUIET_FLAG, SAMPLING_FLAGS } from "../flags";
 import { formatBytes } from "../format";
@@ -66,7 +66,7 @@ export const traceCommand: Command = {
     "With --json each line is one object with a type: first trace, which holds layers, expertCount and expertsPerToken; then a " +
       "token each with position, id, text, isWritten, and experts and weights by layer, which are left out where nothing was " +
       "computed; last statistics.",
-    "The model demo always takes the most likely token, and comes with its own tools, which are executed.",
+    "Ctrl-C stops the answer, and what came so far is drawn. The model demo always takes the most likely token, and comes with its own tools, which are executed.",
   ],
   groups: [TRACE_FLAGS, ANSWER_FLAGS, SAMPLING_FLAGS, MODEL_FLAGS],
   examples: [
@@ -76,6 +76,8 @@ export const traceCommand: Command = {
   ],
   async run(given, { terminal, interrupts }: Surroundings) {
     const target = given.text("output") ?? (given.has("json") ? STANDARD_OUTPUT : DEFAULT_PAGE);
+    const prompt = given.text("prompt") ?? DEFAULT_PROMPT;
+    if (prompt.trim() === "") throw new UsageError("Expected text for --prompt, got none", "k2 trace");
     if (target !== STANDARD_OUTPUT) await checkWritable(target);
     const setup = await readChatSetup(given);
     return interrupts.during(async (signal) => {
@@ -84,7 +86,8 @@ export const traceCommand: Command = {
       const model = await openModel(path, loadOptions(given), { stderr: terminal.stderr, signal, isQuiet });
       try {
         const view = createView(terminal, { isQuiet, executesCalls: setup.execute !== undefined, target });
-        const recording = await answer(model, setup, view, given, signal);
+        const isWhole = given.has("with-prompt");
+        const recording = await answer(model, setup, view, { prompt, isWhole, signal });
         if (recording === undefined) return signal.aborted ? INTERRUPTED : 1;
         const statistics = computeStatistics(recording.routing);
         const content = given.has("json")
@@ -92,7 +95,7 @@ export const traceCommand: Command = {
           : [tracePage(recording, statistics)];
         await write(content, target, terminal);
         if (!isQuiet) await report(recording, statistics, target, terminal.stderr);
-        return 0;
+        return signal.aborted ? INTERRUPTED : 0;
       } finally {
         await model.dispose();
       }
@@ -116,22 +119,21 @@ function createView(
   return new TextView({ ...nowhere, note: terminal.stderr }, plainLabels(false));
 }
 
-/** undefined where the answer was ended before its end. */
+/** undefined where there is no answer: it failed for a reason that was said, or was stopped before its beginning. */
 async function answer(
   model: Model,
   { options, execute }: ChatSetup,
   view: View,
-  given: Arguments,
-  signal: AbortSignal,
+  { prompt, isWhole, signal }: { prompt: string; isWhole: boolean; signal: AbortSignal },
 ): Promise<Recording | undefined> {
-  const prompt = given.text("prompt") ?? DEFAULT_PROMPT;
   const chat = model.createChat({ ...options, trace: true });
   const marks = new AnswerMarks(view);
   const turn = await runTurn({ chat, input: prompt, view: marks, signal, execute });
-  if (signal.aborted || turn.stoppedBecause !== undefined) return undefined;
-  const from = given.has("with-prompt") ? 0 : marks.start;
+  if (turn.stoppedBecause !== undefined) return undefined;
+  const from = isWhole ? 0 : marks.start;
   const recording = await record({ model, chat, marks, prompt }, from ?? 0);
   if (marks.start !== undefined && recording.routing.isKnown.includes(1)) return recording;
+  if (signal.aborted) return undefined;
   throw new K2Error(
     "invalid-argument",
     "Expected an answer of at least 2 tokens to trace (the last one is sampled, but never enters the model), got fewer",
