@@ -76,15 +76,29 @@ export function checkRange(options: unknown, position: number): { from: number; 
   return { from, to: integer("to", from, position) };
 }
 
+/** So many tokens are read at once: the steps of other sessions wait a few milliseconds, not until everything is read. */
+const SLICE = 2048;
+
 /** Reads from the engine what it chose for `tokens`, which stand at `firstPosition`. */
 export async function readRouting(
   native: NativeSession,
   shape: RoutingShape,
   { firstPosition, tokens }: Pick<Routing, "firstPosition" | "tokens">,
 ): Promise<Routing> {
-  const rows = allocate(tokens.length, shape);
-  await native.routing(firstPosition, rows.experts, rows.weights, rows.isKnown);
-  return { ...shape, firstPosition, tokens, ...rows };
+  const { experts, weights, isKnown } = allocate(tokens.length, shape);
+  const width = shape.layers.length * shape.expertsPerToken;
+  let from = 0;
+  do {
+    const to = Math.min(from + SLICE, tokens.length);
+    await native.routing(
+      firstPosition + from,
+      experts.subarray(from * width, to * width),
+      weights.subarray(from * width, to * width),
+      isKnown.subarray(from, to),
+    );
+    from = to;
+  } while (from < tokens.length);
+  return { ...shape, firstPosition, tokens, experts, weights, isKnown };
 }
 
 function allocate(tokens: number, { layers, expertsPerToken }: RoutingShape): NativeRouting {

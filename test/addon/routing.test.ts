@@ -185,6 +185,26 @@ describe.each(names)("%s", (name) => {
   });
 });
 
+it("a timeline that is read in slices is whole", async () => {
+  const { path } = readGolden("int4-group32");
+  const ids = Array.from({ length: 5000 }, (_, i) => 1 + ((i * i + 3 * i) % 39));
+  await using model = await load(path, { contextTokens: 8192 });
+  using session = model.createSession({ trace: true });
+  await session.prefill(ids);
+  const all = await session.routing();
+  const width = all.layers.length * all.expertsPerToken;
+  expect(all.isKnown.every((known) => known === 1)).toBe(true);
+  for (const [from, to] of [
+    [0, 10],
+    [2040, 2060],
+    [4090, 5000],
+  ] as const) {
+    const part = await session.routing({ from, to });
+    expect(part.experts).toEqual(all.experts.slice(from * width, to * width));
+    expect(sameBits(part.weights, all.weights.slice(from * width, to * width))).toBe(true);
+  }
+});
+
 it("tracing changes no result", async () => {
   const { path, ids } = readGolden("int4-group32");
   await using model = await load(path);

@@ -66,7 +66,7 @@ export const traceCommand: Command = {
     "With --json each line is one object with a type: first trace, which holds layers, expertCount and expertsPerToken; then a " +
       "token each with position, id, text, isWritten, and experts and weights by layer, which are left out where nothing was " +
       "computed; last statistics.",
-    "Ctrl-C stops the answer, and what came so far is drawn. The model demo always takes the most likely token, and comes with its own tools, which are executed.",
+    "Ctrl-C stops the answer, and what came so far is drawn. The model demo takes the most likely token by default, and comes with its own tools, which are executed.",
   ],
   groups: [TRACE_FLAGS, ANSWER_FLAGS, SAMPLING_FLAGS, MODEL_FLAGS],
   examples: [
