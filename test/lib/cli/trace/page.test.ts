@@ -124,6 +124,36 @@ describe("page", () => {
     expect(page.match(/class="unknown"/g)).toHaveLength(2); // in the figure and in the legend
   });
 
+  it("draws the load of each expert, and what stays, in the classes of the legends", () => {
+    const recording = makeRecording({ tokens: 120, layers: 2, experts: 16, chosen: 4, unknown: [50] });
+    const { routing } = recording;
+    const { layers } = computeStatistics(routing);
+    const page = pageOf(recording);
+    const figure = (id: string) => page.split(`<svg id="${id}"`)[1]!.split("</svg>")[0]!;
+    const rowsOf = (id: string) =>
+      [...figure(id).matchAll(/<g transform[^>]*>(.*?)<\/g>/g)].map(([, row]) =>
+        [...row!.matchAll(/class="l(\d)" d="([^"]*)"/g)]
+          .flatMap(([, kind, path]) => strokesOf(path!).map((place) => `${place} ${kind}`))
+          .sort(),
+      );
+    const even = (119 * 4) / 16;
+    const load = layers.map(({ counts }) =>
+      [...counts].map((count, expert) => `${expert} 0 ${loadClass(count, even)}`).sort(),
+    );
+    expect(rowsOf("load")).toEqual(load);
+    const stay = layers.map((_, layer) =>
+      Array.from({ length: 120 }, (_, token) => {
+        if (token === 0 || token === 50 || token === 51) return "";
+        const before = expertsOf(routing, token - 1, layer);
+        const kept = [...expertsOf(routing, token, layer)].filter((expert) => before.includes(expert)).length;
+        return kept === 0 ? "" : `${token} 0 ${[2, 3, 4, 5][kept - 1]}`;
+      })
+        .filter((cell) => cell !== "")
+        .sort(),
+    );
+    expect(rowsOf("stay")).toEqual(stay);
+  });
+
   it("gives its script the numbers", () => {
     const recording = makeRecording({ tokens: 10, layers: 2, experts: 300, chosen: 3, unknown: [9] });
     const { routing } = recording;
