@@ -1,6 +1,7 @@
 // What a chat needs of a loaded model: a layout, a tokenizer, and timelines of tokens. Tests and other engines implement it.
 
 import type { TokenSource } from "./generate/token-source";
+import type { Routing, RoutingOptions, SessionOptions } from "./routing";
 import type { DecodeLimits, SamplingOptions } from "./sampling";
 import type { GrammarOptions, PrefillResult, SessionTimings } from "./session";
 import type { ChatTemplate } from "./template/chat-template";
@@ -16,6 +17,8 @@ export interface ChatSession {
   prefill(ids: Int32Array, options: { signal: AbortSignal }): Promise<PrefillResult>;
   /** Of all calls since the session began; absent where nobody measures. */
   readonly timings?: SessionTimings;
+  /** What the router chose; absent where nobody traces. */
+  routing?(options: RoutingOptions): Promise<Routing>;
   /** Forgets the tokens from `position` on. The next call is a `prefill`. */
   rewind(position: number): Promise<void>;
   /** Sampled tokens stay on the timeline as far as they were read. */
@@ -35,5 +38,5 @@ export interface ChatEngine {
   readonly stopTokens: readonly number[];
   /** Checks sampling options and fills in the model's defaults; throws `invalid-argument` for unknown keys. */
   parseSampling(options: Record<string, unknown>): SamplingOptions;
-  createSession(): ChatSession;
+  createSession(options: SessionOptions): ChatSession;
 }

@@ -4,12 +4,13 @@
 import type { ChatEngine, ChatSession } from "./chat-engine";
 import { ChatGrammars } from "./chat-grammars";
 import { definedEntries, parseTurn, type Turn, type TurnOptions } from "./chat-options";
-import { invalidArgument, requireString } from "./check";
+import { invalidArgument, optionalBoolean, requireString } from "./check";
 import { K2Error } from "./errors";
 import { type ClosedThinking, generate } from "./generate/generate";
 import { emptyUsage, type FinishReason, type StreamPart, type Usage } from "./generate/part";
 import type { TokenSource } from "./generate/token-source";
 import { type Answer, type FormattedValue, type Reply, ReplyBuilder, ReplyStream, readValue } from "./reply";
+import type { Routing, RoutingOptions, SessionOptions } from "./routing";
 import { type RunHost, runSteps } from "./run";
 import {
   parseRun,
@@ -38,6 +39,8 @@ export type ChatOptions<Value = unknown> = TurnOptions<Value> &
     tools?: readonly (ToolDefinition | Tool)[];
     /** A conversation to go on with. */
     messages?: readonly Message[];
+    /** Whether the chat remembers which experts the router chose for each token, for `chat.routing()`. Default: false. */
+    trace?: boolean;
   };
 
 /** Options of one answer, over those of the chat. */
@@ -61,7 +64,10 @@ export class Chat {
   private readonly executors: ReadonlyMap<string, Executor>;
   private readonly grammars: ChatGrammars;
   private readonly history: Message[];
+  private readonly sessionOptions: SessionOptions;
   private session: ChatSession | undefined;
+  /** Calls of `routing` that have the session until this settles, which it does without an error. */
+  private reading: Promise<unknown> | undefined;
   /** Ends the answer that runs; undefined between answers. */
   private running: AbortController | undefined;
   /** Ends the run that is under way; undefined between runs. */
@@ -73,8 +79,9 @@ export class Chat {
    *   that has no chat layout.
    */
   constructor(engine: ChatEngine, options: ChatOptions = {}) {
-    const { system, tools, messages, ...defaults } = definedEntries(options, "options");
+    const { system, tools, messages, trace, ...defaults } = definedEntries(options, "options");
     this.engine = engine;
+    this.sessionOptions = { trace: optionalBoolean(trace, "trace") ?? false };
     this.template = engine.template;
     this.prompts = new PromptEncoder(engine.tokenizer);
     const { definitions, executors } = parseChatTools(tools ?? []);
@@ -111,6 +118,27 @@ export class Chat {
    */
   get timings(): SessionTimings {
     return this.session?.timings ?? { prefillMs: 0, prefillTokens: 0, decodeMs: 0, decodeTokens: 0 };
+  }
+
+  /**
+   * Which experts the router chose for the tokens of the conversation as it was last laid out, its prompt included.
+   * Positions are those of the tokens: an answer begins at its `usage.promptTokens`.
+   * @throws K2Error `invalid-state` for a chat that was created without `trace`, or while it answers; otherwise like
+   *   `session.routing`.
+   */
+  async routing(options: RoutingOptions = {}): Promise<Routing> {
+    this.checkFree("routing", this.activeRun);
+    this.session ??= this.engine.createSession(this.sessionOptions);
+    const { session } = this;
+    if (!this.sessionOptions.trace || session.routing === undefined) {
+      throw new K2Error(
+        "invalid-state",
+        "Expected a chat with the option trace for routing, got one without",
+      );
+    }
+    const routing = Promise.resolve(this.reading).then(() => session.routing!(options));
+    this.reading = routing.catch(() => {});
+    return routing;
   }
 
   /**
@@ -301,7 +329,8 @@ export class Chat {
 
   /** Brings the session's timeline to `ids`, keeping their common beginning. */
   private async prefill(ids: Int32Array, usage: Usage, signal: AbortSignal): Promise<ChatSession> {
-    this.session ??= this.engine.createSession();
+    await this.reading;
+    this.session ??= this.engine.createSession(this.sessionOptions);
     const { session } = this;
     // The last token is always computed anew: decoding starts from its logits.
     const kept = Math.min(commonLength(session.tokens, ids), ids.length - 1);

@@ -26,6 +26,7 @@ export { forecastModel, listDevices, loadModel, type Model, type WarmOptions } f
 export { loadTokenizer, type ModelText, readModelText } from "./model-text";
 export type { FormattedValue, Reply, ReplyStream } from "./reply";
 export { createGrammar, type ResponseFormat } from "./response-format";
+export type { Routing, RoutingOptions, RoutingShape, SessionOptions } from "./routing";
 export type {
   RunFinishReason,
   RunOptions,

@@ -8,6 +8,7 @@ import { Chat, type ChatOptions } from "./chat";
 import { aborted, checkSignal, requireObject } from "./check";
 import { forecastMemory, type MemoryForecast } from "./checkpoint/memory-forecast";
 import type { ModelConfig } from "./checkpoint/model-config";
+import { isMoeLayer } from "./checkpoint/model-config";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/open-checkpoint";
 import { K2Error } from "./errors";
 import { Grammars } from "./grammars";
@@ -21,7 +22,8 @@ import {
 } from "./load-options";
 import { createChatEngine } from "./model-chat";
 import { type ModelText, readModelText } from "./model-text";
-import { type CallOptions, Session } from "./session";
+import { checkSessionOptions, type RoutingShape, type SessionOptions } from "./routing";
+import { type CallOptions, Session, type SessionFacts } from "./session";
 import type { RenderOptions } from "./template/chat-template";
 import type { Message } from "./template/message";
 import { renderPrompt } from "./template/render-prompt";
@@ -126,14 +128,21 @@ export class Model {
     return this.text.tokenizer();
   }
 
-  /** An empty timeline. Sessions of one model may run at the same time; their steps are joined. */
-  createSession(): Session {
+  /**
+   * An empty timeline. Sessions of one model may run at the same time; their steps are joined.
+   * @throws K2Error `invalid-argument` for wrong options, or `trace` with a model that has no routed experts;
+   *   `invalid-state` for a disposed model.
+   */
+  createSession(options: SessionOptions = {}): Session {
+    const { trace } = checkSessionOptions(options);
     if (this.isDisposed) throw new K2Error("invalid-state", "Expected a live model, got a disposed one");
     const { contextTokens, stopTokens, grammars } = this;
     try {
-      const native = this.engine.createSession();
+      const native = this.engine.createSession(trace);
       const vocabSize = this.config.vocab_size;
-      return new Session(native, { vocabSize, contextTokens, stopTokens, grammars });
+      const facts: SessionFacts = { vocabSize, contextTokens, stopTokens, grammars };
+      if (trace) facts.routing = routingShape(this.config);
+      return new Session(native, facts);
     } catch (error) {
       throw toK2Error(error);
     }
@@ -181,6 +190,16 @@ export class Model {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose();
   }
+}
+
+function routingShape(config: ModelConfig): RoutingShape {
+  const { num_hidden_layers, first_k_dense_replace, moe_layer_freq } = config;
+  const layers = Array.from({ length: num_hidden_layers }, (_, layer) => layer);
+  return {
+    layers: layers.filter((layer) => isMoeLayer(layer, first_k_dense_replace, moe_layer_freq)),
+    expertCount: config.n_routed_experts,
+    expertsPerToken: config.num_experts_per_tok,
+  };
 }
 
 function forecastOf(

@@ -8,6 +8,7 @@ import { DecodeStream } from "./decode-stream";
 import { K2Error } from "./errors";
 import type { GrammarProgram } from "./grammar/program";
 import { checkGrammar, type Grammars } from "./grammars";
+import { checkRange, type Routing, type RoutingOptions, type RoutingShape, readRouting } from "./routing";
 import {
   checkSampling,
   type DecodeLimits,
@@ -57,6 +58,8 @@ export interface SessionFacts {
   contextTokens: number;
   stopTokens: readonly number[];
   grammars: Grammars;
+  /** undefined for a session without a trace. */
+  routing?: RoutingShape;
 }
 
 const MOST_INDEX = 1_000_000_000;
@@ -154,6 +157,29 @@ export class Session {
       () => {
         this.timeline.length = position;
       },
+    );
+  }
+
+  /**
+   * Which experts the router chose for the tokens of the timeline, and with what weights. Arrays of a whole long timeline
+   * are large (2880 bytes a token for Kimi K2): `from` and `to` give a part of it.
+   * @throws K2Error `invalid-argument` for positions that are not on the timeline; `invalid-state` for a session that was
+   *   created without `trace`, or when another call runs; `out-of-memory`.
+   */
+  async routing(options: RoutingOptions = {}): Promise<Routing> {
+    const { from, to } = checkRange(options, this.position);
+    const { routing: shape } = this.facts;
+    if (shape === undefined) {
+      throw new K2Error(
+        "invalid-state",
+        "Expected a session with the option trace for routing, got one without",
+      );
+    }
+    const tokens = Int32Array.from(this.timeline.slice(from, to));
+    return this.run(
+      {},
+      () => readRouting(this.native, shape, { firstPosition: from, tokens }),
+      (routing) => routing,
     );
   }
 

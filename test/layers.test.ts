@@ -83,7 +83,7 @@ const ROOMS: readonly Room[] = [
   },
   {
     name: "session",
-    holds: ["lib/session.ts", "lib/decode-stream.ts", "lib/grammars.ts"],
+    holds: ["lib/session.ts", "lib/decode-stream.ts", "lib/grammars.ts", "lib/routing.ts"],
     uses: ["errors", "contract", "addon", "sampling"],
     typesOf: ["grammar (lib)"],
   },

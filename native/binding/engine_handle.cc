@@ -81,7 +81,8 @@ Napi::Value EngineHandle::AbortLoad(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineHandle::CreateSession(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  Result<std::shared_ptr<Session>> session = engine_ == nullptr ? NoEngine() : engine_->CreateSession();
+  const bool trace = info[0].IsBoolean() && info[0].As<Napi::Boolean>().Value();
+  Result<std::shared_ptr<Session>> session = engine_ == nullptr ? NoEngine() : engine_->CreateSession(trace);
   if (!session.ok()) {
     ToError(env, session.status()).ThrowAsJavaScriptException();
     return env.Undefined();

@@ -44,6 +44,7 @@ class SessionHandle : public Napi::ObjectWrap<SessionHandle> {
   Napi::Value Evaluate(const Napi::CallbackInfo& info);
   Napi::Value Fork(const Napi::CallbackInfo& info);
   Napi::Value Rewind(const Napi::CallbackInfo& info);
+  Napi::Value Routing(const Napi::CallbackInfo& info);  // session_routing.cc
   Napi::Value StartDecode(const Napi::CallbackInfo& info);
   Napi::Value StartConstrainedDecode(const Napi::CallbackInfo& info);
   Napi::Value Take(const Napi::CallbackInfo& info);

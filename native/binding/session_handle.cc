@@ -66,7 +66,7 @@ Napi::Function SessionHandle::Define(Napi::Env env) {
       {InstanceAccessor<&SessionHandle::Position>("position"),
        InstanceMethod<&SessionHandle::Prefill>("prefill"),
        InstanceMethod<&SessionHandle::Evaluate>("evaluate"), InstanceMethod<&SessionHandle::Fork>("fork"),
-       InstanceMethod<&SessionHandle::Rewind>("rewind"),
+       InstanceMethod<&SessionHandle::Rewind>("rewind"), InstanceMethod<&SessionHandle::Routing>("routing"),
        InstanceMethod<&SessionHandle::StartDecode>("startDecode"),
        InstanceMethod<&SessionHandle::StartConstrainedDecode>("startConstrainedDecode"),
        InstanceMethod<&SessionHandle::Take>("take"), InstanceMethod<&SessionHandle::StopDecode>("stopDecode"),

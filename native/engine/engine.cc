@@ -192,10 +192,15 @@ void Engine::Activate(const std::shared_ptr<Session>& session) {
   if (std::find(active_.begin(), active_.end(), session) == active_.end()) active_.push_back(session);
 }
 
-Result<std::shared_ptr<Session>> Engine::CreateSession() {
+Result<std::shared_ptr<Session>> Engine::CreateSession(bool trace) {
+  if (trace && spec_.MoeLayers() == 0) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "Expected a model with routed experts for trace, got one without");
+  }
   std::lock_guard lock(mutex_);
   if (phase_ != Phase::kServing || stopping_.load()) return InvalidState("a loaded model", "one that is not");
   auto session = std::make_shared<Session>(model_->NewCache());
+  if (trace) session->cache.KeepTrace(model_->NewTrace());
   std::erase_if(sessions_, [](const std::weak_ptr<Session>& weak) { return weak.expired(); });
   sessions_.push_back(session);
   return session;
