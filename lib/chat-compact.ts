@@ -97,9 +97,13 @@ export async function compactHistory(
   settings: CompactSettings,
   signal: AbortSignal,
 ): Promise<Compaction> {
-  const { messages, ...compaction } = await compactAll(host, host.history, settings, { held: 0, signal });
-  host.history.splice(0, host.history.length, ...messages);
-  return compaction;
+  try {
+    const { messages, ...compaction } = await compactAll(host, host.history, settings, { held: 0, signal });
+    host.history.splice(0, host.history.length, ...messages);
+    return compaction;
+  } catch (error) {
+    throw signal.aborted ? aborted(signal) : error;
+  }
 }
 
 /** What a run sends next, after a compaction that was due. */
