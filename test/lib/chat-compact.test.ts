@@ -301,6 +301,25 @@ describe("a run with compaction", () => {
     expect(chat.messages[2]!.content).toContain("characters left out");
   });
 
+  it("removes nothing of what the caller sends", async () => {
+    const added = [...history(23).slice(-6), { role: "user", content: "Go on" }] as Message[];
+    const notice: Message = {
+      role: "user",
+      content: "Earlier steps of this conversation are no longer shown.",
+    };
+    const least = create({ messages: [...history(0), notice, ...added] }).chat;
+    const { promptTokens } = await least.contextUse();
+    for (const [targetTokens, front] of [
+      [promptTokens, [...history(0), notice]],
+      [promptTokens - 1, history(20)],
+    ] as const) {
+      const { engine, chat } = create({ messages: history(20) }, 2600);
+      engine.plan("ok", M.end);
+      await chat.run(added, { compact: { targetTokens, keepSteps: 1, at: 0.5 } }).result();
+      expect(chat.messages.slice(0, -1)).toEqual([...front, ...added]);
+    }
+  });
+
   it("makes room for maxTokens", async () => {
     const answered = async (room: number) => {
       const { engine, chat } = create({ messages: history(24) }, 3000);
