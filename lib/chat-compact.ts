@@ -28,7 +28,8 @@ export interface CompactOptions extends CompactionOptions {
   targetTokens?: number;
   /**
    * What stands in place of the removed messages. "drop": a notice of one sentence. "model": a summary that the model
-   * writes, with the sampling options of the chat. A function: what it returns. Default "drop".
+   * writes, with the sampling options of the chat; its tokens show in `chat.timings` and in no `usage`. A function: what
+   * it returns. Default "drop".
    */
   summarize?: "drop" | "model" | Summarize;
 }
@@ -159,9 +160,19 @@ async function compactAll(
     signal,
     held,
   };
-  if (settings.summarize === "model") plan.summarize = () => summaryOf(host, messages, plan);
-  else if (settings.summarize !== "drop") plan.summarize = settings.summarize;
-  return compact(messages, plan);
+  let writing: Promise<string> | undefined;
+  if (settings.summarize === "model") {
+    plan.summarize = () => {
+      writing = summaryOf(host, messages, plan);
+      return writing;
+    };
+  } else if (settings.summarize !== "drop") plan.summarize = settings.summarize;
+  try {
+    return await compact(messages, plan);
+  } finally {
+    // After an abort the timeline is free when the model has stopped, and not before.
+    await writing?.catch(() => {});
+  }
 }
 
 async function targetOf(

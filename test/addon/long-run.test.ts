@@ -55,7 +55,7 @@ function stepsWithoutPrefix({ steps }: Facts): number[] {
   });
 }
 
-/** Growth from the 50th step to the last but a few. */
+/** Growth from the 50th step to the last. */
 function growth({ memories }: Facts) {
   const first = memories[0]!;
   const last = memories.at(-1)!;

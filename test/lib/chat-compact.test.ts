@@ -205,7 +205,8 @@ describe("chat.compact", () => {
     const controller = new AbortController();
     const { signal } = controller;
     const waiting = chat.compact({ ...target, summarize: "model", signal });
-    setTimeout(() => controller.abort(), 5);
+    while (engine.sessions[1]?.isDecoding !== true) await new Promise((resolve) => setTimeout(resolve, 1));
+    controller.abort();
     await expect(waiting).rejects.toMatchObject({ code: "aborted" });
     await expect(chat.compact({ ...target, signal })).rejects.toMatchObject({ code: "aborted" });
     await expect(chat.compact({ targetTokens: 300 })).rejects.toMatchObject({ code: "context-full" });

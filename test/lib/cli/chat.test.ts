@@ -112,6 +112,32 @@ describe("k2 chat with tools of the person", () => {
     expect(stdout).toMatch(/It is 1 degrees and clear in Oslo\. It is 2 degrees and clear in Rome\.\n$/);
   });
 
+  it.skipIf(noTerminal !== undefined)(
+    "asks one after the other at a terminal, until there is no answer",
+    async () => {
+      const running = startInTerminal(["chat", "demo", "--tools", declared()], { env: { NO_COLOR: "1" } });
+      const asked = /result of get_weather> /;
+      const question = "Compare the weather in Oslo and Rome.\r";
+      let at = await running.until("stdout", PROMPT);
+      running.type(question);
+      at = await running.until("stdout", asked, at);
+      running.type('{"city":"Oslo","temp_c":1,"sky":"clear"}\r');
+      at = await running.until("stdout", asked, at);
+      running.type('{"city":"Rome","temp_c":2,"sky":"clear"}\r');
+      at = await running.until("stdout", /It is 2 degrees and clear in Rome\.[\s\S]*prefill .*\r\n/, at);
+      expect(running.stdout).toContain("It is 1 degrees and clear in Oslo.");
+      await running.until("stdout", PROMPT, at);
+      running.type(question);
+      at = await running.until("stdout", asked, at);
+      running.type("\x04");
+      const end = await running.until("stdout", /a call was left without a result[\s\S]*prefill .*\r\n/, at);
+      expect(running.stdout.slice(at, end)).not.toMatch(asked);
+      await running.until("stdout", PROMPT, end);
+      running.type("\x04");
+      expect((await running.ended).code).toBe(0);
+    },
+  );
+
   it("ends the turn where there is no result, and asks no further", async () => {
     const input = "Compare the weather in Oslo and Rome.\n";
     const { code, stdout, stderr } = await k2(["chat", "demo", "--tools", declared()], { input });
