@@ -6,10 +6,10 @@ import { compactMessages } from "../../../lib/compact/compact-messages";
 import type { CompactMessagesOptions } from "../../../lib/compact/compact-options";
 import { K2Error } from "../../../lib/errors";
 import { canonicalToolCalls } from "../../../lib/template/call-ids";
-import { chooseTemplate } from "../../../lib/template/choose-template";
+import { type ChatTemplateName, chooseTemplate } from "../../../lib/template/choose-template";
 import { type Message, parseMessages } from "../../../lib/template/message";
 import { renderPrompt } from "../../../lib/template/render-prompt";
-import { ByteTokenizer } from "../support/byte-tokenizer";
+import { ALL_CONTROL_NAMES, ByteTokenizer } from "../support/byte-tokenizer";
 import { conversations, FAMILIES, ORDINARY } from "../support/conversations";
 
 const tokenizer = new ByteTokenizer();
@@ -271,6 +271,7 @@ describe("any conversation", () => {
         if (result instanceof Error) {
           expect(result).toBeInstanceOf(K2Error);
           expect(result).toMatchObject({ code: "context-full", details: { targetTokens } });
+          expect((result as K2Error).details.promptTokens).toBeGreaterThan(targetTokens);
           refused += 1;
           return;
         }
@@ -314,6 +315,35 @@ describe("any conversation", () => {
     );
     expect(fitted).toBeGreaterThan(100);
     expect(refused).toBeGreaterThan(10);
+  });
+
+  it.each(FAMILIES)("fits in the layout of $name", async (family) => {
+    const layout = new ByteTokenizer(ALL_CONTROL_NAMES);
+    const other = chooseTemplate({ tokenizer: layout, family: family.name as ChatTemplateName });
+    const inLayout = (messages: readonly Message[]) => renderPrompt(other, layout, messages).length;
+    // Longer than what stands in for them.
+    const words = { ...ORDINARY, text: fc.string({ minLength: 50, maxLength: 200 }) };
+    let changed = 0;
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(conversations(family, words), { minLength: 3, maxLength: 3 }),
+        fc.integer({ min: 40, max: 95 }),
+        async (given, share) => {
+          const messages = parseMessages(given.flatMap((each) => each.messages));
+          const targetTokens = Math.ceil((share / 100) * inLayout(messages));
+          const options = { targetTokens, countTokens: inLayout, keepSteps: 1 };
+          const result = await compacted(messages, options).catch((error: unknown) => {
+            expect(error).toMatchObject({ code: "context-full" });
+          });
+          if (result === undefined) return;
+          changed += 1;
+          expect(inLayout(result.messages)).toBeLessThanOrEqual(targetTokens);
+          expect(parseMessages(result.messages)).toEqual(result.messages);
+        },
+      ),
+      { numRuns: 150 },
+    );
+    expect(changed).toBeGreaterThan(10);
   });
 
   it("shows the reasoning of a step that stays as it did before", async () => {
