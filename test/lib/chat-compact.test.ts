@@ -366,6 +366,16 @@ describe("a run with compaction", () => {
     expect(chat.messages).toEqual(before);
   });
 
+  it("rejects when its chat is disposed in a summary", async () => {
+    const { chat } = create({ messages: history(30) }, 2400);
+    const summarize = () => {
+      queueMicrotask(() => void chat.dispose());
+      return new Promise<string>(() => {});
+    };
+    const run = chat.run("Question", { compact: { summarize } });
+    await expect(run.result()).rejects.toMatchObject({ code: "invalid-state" });
+  });
+
   it("can be left at a compaction", async () => {
     const { engine, chat } = create({ messages: history(30) }, 2400);
     for await (const part of chat.run("Question", { compact: {} })) if (part.type === "compaction") break;
