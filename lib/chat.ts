@@ -1,16 +1,27 @@
 // A conversation: history, tools, and one answer at a time. Each send lays out the whole conversation, keeps what the
 // session has already computed of it, prefills the rest, and streams the answer.
 
-import type { ChatEngine, ChatSession } from "./chat-engine";
+import {
+  type CompactHost,
+  type CompactOptions,
+  compactHistory,
+  makeRoom,
+  parseCompact,
+} from "./chat-compact";
+import type { ChatEngine } from "./chat-engine";
 import { ChatGrammars } from "./chat-grammars";
 import { definedEntries, parseTurn, type Turn, type TurnOptions } from "./chat-options";
+import { attempt, forwardAbort, parseInput } from "./chat-request";
+import { ChatTimeline } from "./chat-timeline";
 import { invalidArgument, optionalBoolean, requireString } from "./check";
+import type { Compaction } from "./compact/compact-options";
+import { type ContextUse, contextFull, contextUse } from "./context-use";
 import { K2Error } from "./errors";
 import { type ClosedThinking, generate } from "./generate/generate";
 import { emptyUsage, type FinishReason, type StreamPart, type Usage } from "./generate/part";
 import type { TokenSource } from "./generate/token-source";
 import { type Answer, type FormattedValue, type Reply, ReplyBuilder, ReplyStream, readValue } from "./reply";
-import type { Routing, RoutingOptions, SessionOptions } from "./routing";
+import type { Routing, RoutingOptions } from "./routing";
 import { type RunHost, runSteps } from "./run";
 import {
   parseRun,
@@ -24,9 +35,10 @@ import type { SampledToken, SamplingOptions } from "./sampling";
 import type { SessionTimings } from "./session";
 import { canonicalToolCalls } from "./template/call-ids";
 import type { ChatTemplate, RenderOptions } from "./template/chat-template";
-import { type Message, parseMessage, parseMessages } from "./template/message";
+import { type Message, parseMessages } from "./template/message";
 import { encodeSegments, opensThinking, PromptEncoder, type Segment } from "./template/segments";
 import type { ToolDefinition } from "./template/tool-definition";
+import { endOfThinking } from "./thinking-budget";
 import { type Executor, parseChatTools, type Tool } from "./tool";
 import { createKimiK2CallParser } from "./tools/kimi-k2-call-parser";
 import type { ThinkingState } from "./tools/turn-grammar";
@@ -64,14 +76,13 @@ export class Chat {
   private readonly executors: ReadonlyMap<string, Executor>;
   private readonly grammars: ChatGrammars;
   private readonly history: Message[];
-  private readonly sessionOptions: SessionOptions;
-  private session: ChatSession | undefined;
-  /** Calls of `routing` that have the session until this settles, which it does without an error. */
-  private reading: Promise<unknown> | undefined;
+  private readonly timeline: ChatTimeline;
   /** Ends the answer that runs; undefined between answers. */
   private running: AbortController | undefined;
   /** Ends the run that is under way; undefined between runs. */
   private activeRun: AbortController | undefined;
+  /** Of the next call, if it is beyond those of the history: ids of calls that were compacted away do not come again. */
+  private nextCall = 0;
   private isDisposed = false;
 
   /**
@@ -81,9 +92,9 @@ export class Chat {
   constructor(engine: ChatEngine, options: ChatOptions = {}) {
     const { system, tools, messages, trace, ...defaults } = definedEntries(options, "options");
     this.engine = engine;
-    this.sessionOptions = { trace: optionalBoolean(trace, "trace") ?? false };
     this.template = engine.template;
     this.prompts = new PromptEncoder(engine.tokenizer);
+    this.timeline = new ChatTimeline(engine, { trace: optionalBoolean(trace, "trace") ?? false });
     const { definitions, executors } = parseChatTools(tools ?? []);
     this.tools = definitions;
     this.executors = executors;
@@ -117,7 +128,7 @@ export class Chat {
    * first answer begins one, and so does the answer after a failure.
    */
   get timings(): SessionTimings {
-    return this.session?.timings ?? { prefillMs: 0, prefillTokens: 0, decodeMs: 0, decodeTokens: 0 };
+    return this.timeline.timings;
   }
 
   /**
@@ -128,17 +139,7 @@ export class Chat {
    */
   async routing(options: RoutingOptions = {}): Promise<Routing> {
     this.checkFree("routing", this.activeRun);
-    this.session ??= this.engine.createSession(this.sessionOptions);
-    const { session } = this;
-    if (!this.sessionOptions.trace || session.routing === undefined) {
-      throw new K2Error(
-        "invalid-state",
-        "Expected a chat with the option trace for routing, got one without",
-      );
-    }
-    const routing = Promise.resolve(this.reading).then(() => session.routing!(options));
-    this.reading = routing.catch(() => {});
-    return routing;
+    return this.timeline.routing(options);
   }
 
   /**
@@ -172,12 +173,48 @@ export class Chat {
     );
   }
 
+  /**
+   * How much of the context the next prompt takes, exactly: the conversation so far and `input`, laid out and tokenised as
+   * `send` would. An answer may always use all that is free and then ends with `finishReason` "length"; `maxTokens` is a
+   * limit, not a demand, so whoever needs that much room asks here first. A prompt that does not fit is no error here.
+   * @throws K2Error `invalid-argument` for what `send` would reject.
+   */
+  async contextUse(input?: SendInput, options: SendOptions = {}): Promise<ContextUse> {
+    const messages = input === undefined ? [] : parseInput(input);
+    const turn = this.parseOptions(options);
+    const { segments } = this.prompt([...this.history, ...messages], turn);
+    const ids = await this.prompts.encode(segments, turn.signal);
+    return contextUse(ids.length, this.engine.contextTokens);
+  }
+
+  /**
+   * Makes room: removes the oldest steps (answers of the model with the results of their calls, and questions with their
+   * last step), or replaces them by a summary, until the prompt takes `targetTokens`. Where the latest steps alone are too
+   * long, results of tools are shortened. `compactMessages` says what stays. The history changes only when all has
+   * succeeded; a conversation that is small enough stays as it is. `run` does it by itself with its option `compact`.
+   * @throws K2Error `context-full` where what has to stay takes more; `invalid-argument`; `invalid-state` while an answer
+   *   or a run is under way; `aborted`; whatever a function `summarize` throws.
+   */
+  async compact(options: CompactOptions = {}): Promise<Compaction> {
+    const settings = parseCompact(options, "options");
+    this.checkFree("compact");
+    const controller = new AbortController();
+    this.running = controller;
+    const stopListening = forwardAbort(settings.signal, controller);
+    try {
+      return await compactHistory(this.compactHost(this.parseOptions({})), settings, controller.signal);
+    } finally {
+      stopListening();
+      this.running = undefined;
+    }
+  }
+
   /** Ends a running answer or run and gives back the session's memory. Later sends reject with `invalid-state`. */
   async dispose(): Promise<void> {
     this.isDisposed = true;
     this.activeRun?.abort();
     this.running?.abort();
-    await this.dropSession();
+    await this.timeline.drop();
   }
 
   /** For `await using`. */
@@ -209,6 +246,10 @@ export class Chat {
         return new ReplyStream(answer, () => new ReplyBuilder().build("abort", usage));
       },
       append: (added) => this.history.push(...added),
+      makeRoom: async (added) => {
+        const { compact } = limits;
+        return compact && makeRoom(this.compactHost(turn), added, compact, turn.maxTokens, run.signal);
+      },
       settle: (result) => {
         finish();
         deliver(result);
@@ -248,7 +289,9 @@ export class Chat {
       deliver(reply);
     };
     try {
-      for await (const part of this.generate({ messages, turn, usage, tokens, signal: controller.signal })) {
+      const { signal } = controller;
+      const all = [...this.history, ...messages];
+      for await (const part of this.generate({ messages: all, turn, usage, tokens, signal })) {
         if (part.type !== "finish") {
           builder.add(part);
         } else {
@@ -259,7 +302,7 @@ export class Chat {
       }
     } catch (error) {
       isSettled = true;
-      if (endsSession(error)) await this.dropSession();
+      await this.timeline.afterFailure(error);
       throw error;
     } finally {
       // The loop was left early.
@@ -269,31 +312,44 @@ export class Chat {
     }
   }
 
+  private compactHost(turn: Turn): CompactHost {
+    this.nextCall = Math.max(this.nextCall, canonicalToolCalls(this.history).nextCall);
+    return {
+      contextTokens: this.engine.contextTokens,
+      history: this.history,
+      count: (messages, signal) => this.prompts.count(this.prompt(messages, turn).segments, signal),
+      answer: (messages, limits, signal) => {
+        const plain: Turn = { ...turn, ...limits, stop: [], toolChoice: "none", format: undefined };
+        return this.generate({ messages, turn: plain, usage: emptyUsage(), signal });
+      },
+      afterFailure: (error) => this.timeline.afterFailure(error),
+    };
+  }
+
   private generate(request: {
     messages: readonly Message[];
     turn: Turn;
     usage: Usage;
-    tokens: SampledToken[] | undefined;
+    tokens?: SampledToken[] | undefined;
     signal: AbortSignal;
   }): AsyncGenerator<StreamPart, void, undefined> {
     const { messages, turn, usage, tokens, signal } = request;
     const { engine } = this;
-    const all = [...this.history, ...messages];
-    const conversation = canonicalToolCalls(all, "messages", this.history.length);
-    const segments = this.layOut(conversation.messages, turn);
+    const { conversation, segments } = this.prompt(messages, turn);
     const stopTokens = [...new Set([...engine.stopTokens, ...turn.stopTokens])];
+    const firstCallIndex = Math.max(this.nextCall, conversation.nextCall);
     const thinking = opensThinking(segments) ? "open" : turn.thinking === false ? "over" : "possible";
     const parser = createKimiK2CallParser({
       tokenizer: engine.tokenizer,
       endTokens: stopTokens,
       tools: this.tools,
-      firstCallIndex: conversation.nextCall,
+      firstCallIndex,
       startsThinking: thinking === "open",
     });
-    const decode = async (session: ChatSession, maxTokens: number, state: ThinkingState) => {
+    const decode = async (maxTokens: number, state: ThinkingState) => {
       const grammar = await this.grammars.of(turn, state);
-      const by = grammar === undefined ? {} : { grammar, grammarIndex: conversation.nextCall };
-      return session.decode({ ...turn.sampling, ...by, maxTokens, stopTokens, signal });
+      const by = grammar === undefined ? {} : { grammar, grammarIndex: firstCallIndex };
+      return this.timeline.session.decode({ ...turn.sampling, ...by, maxTokens, stopTokens, signal });
     };
     const start = async (): Promise<TokenSource> => {
       const ids = await this.prompts.encode(segments, signal);
@@ -303,18 +359,16 @@ export class Chat {
       if (room === 0) return FULL;
       // Before the prompt is computed: a schema that cannot be enforced is found out at once.
       await this.grammars.of(turn, thinking);
-      return decode(await this.prefill(ids, usage, signal), Math.min(turn.maxTokens, room), thinking);
+      usage.cachedTokens = await this.timeline.prefill(ids, signal);
+      return decode(Math.min(turn.maxTokens, room), thinking);
     };
     const closeThinking = async (): Promise<ClosedThinking> => {
-      // The message is said once; a block that the model opens again is closed without it.
-      const message = usage.insertedTokens === 0 ? THINKING_MESSAGE : "";
-      const ids = encodeSegments(endOfThinking(message), engine.tokenizer);
+      const ids = encodeSegments(endOfThinking(usage.insertedTokens === 0), engine.tokenizer);
       const room = Math.min(turn.maxTokens, engine.contextTokens - usage.promptTokens);
       const maxTokens = room - usage.completionTokens - ids.length;
       if (maxTokens <= 0) return { ids: [], source: FULL };
-      const session = this.session!;
-      await session.prefill(ids, { signal });
-      return { ids, source: await decode(session, maxTokens, "over") };
+      await this.timeline.session.prefill(ids, { signal });
+      return { ids, source: await decode(maxTokens, "over") };
     };
     return generate({
       start,
@@ -325,19 +379,6 @@ export class Chat {
       signal,
       onToken: tokens && ((token) => tokens.push(token)),
     });
-  }
-
-  /** Brings the session's timeline to `ids`, keeping their common beginning. */
-  private async prefill(ids: Int32Array, usage: Usage, signal: AbortSignal): Promise<ChatSession> {
-    await this.reading;
-    this.session ??= this.engine.createSession(this.sessionOptions);
-    const { session } = this;
-    // The last token is always computed anew: decoding starts from its logits.
-    const kept = Math.min(commonLength(session.tokens, ids), ids.length - 1);
-    if (kept < session.position) await session.rewind(kept);
-    const { cachedTokens } = await session.prefill(ids.subarray(kept), { signal });
-    usage.cachedTokens = kept + cachedTokens;
-    return session;
   }
 
   /** @param run The run that an answer belongs to. */
@@ -357,6 +398,12 @@ export class Chat {
     throw new K2Error("invalid-state", `Expected a chat without a running answer for ${call}, got ${got}`);
   }
 
+  /** Errors count messages from the caller's first. */
+  private prompt(messages: readonly Message[], turn: Turn) {
+    const conversation = canonicalToolCalls(messages, "messages", this.history.length);
+    return { conversation, segments: this.layOut(conversation.messages, turn) };
+  }
+
   private layOut(messages: readonly Message[], { thinking, keepReasoning }: Turn): Segment[] {
     const options: RenderOptions = { tools: this.tools };
     if (thinking !== undefined) options.thinking = thinking;
@@ -367,74 +414,7 @@ export class Chat {
   private parseOptions(options: SendOptions): Turn {
     return parseTurn({ ...this.defaults, ...definedEntries(options, "options") }, this.engine, this.tools);
   }
-
-  private async dropSession(): Promise<void> {
-    const { session } = this;
-    this.session = undefined;
-    await session?.dispose();
-  }
-}
-
-/** What the model reads as its own last thought when its budget is used up; cut off in the middle it would think on. */
-const THINKING_MESSAGE = "\n\nThat is enough thinking. I will answer now.\n";
-
-function endOfThinking(message: string): Segment[] {
-  const close: Segment = { kind: "control", name: "</think>" };
-  return message === "" ? [close] : [{ kind: "template", text: message }, close];
 }
 
 /** The decode of a prompt that leaves no room. */
 const FULL: TokenSource = { end: "context-full", async *[Symbol.asyncIterator]() {} };
-
-function parseInput(input: unknown): Message[] {
-  if (typeof input === "string") return [{ role: "user", content: input }];
-  if (!Array.isArray(input)) {
-    if (typeof input === "object" && input !== null) return [parseMessage(input, "message")];
-    throw invalidArgument("a string, a message or an array of messages", "input", input);
-  }
-  if (input.length === 0) throw invalidArgument("at least one message", "input", input);
-  return parseMessages(input);
-}
-
-/** Runs at once, and throws only when the result is asked for. */
-function attempt<T>(action: () => T): () => T {
-  try {
-    const result = action();
-    return () => result;
-  } catch (error) {
-    return () => {
-      throw error;
-    };
-  }
-}
-
-/** Aborts `controller` when `signal` fires; the returned function stops that. */
-function forwardAbort(signal: AbortSignal | undefined, controller: AbortController): () => void {
-  if (signal === undefined) return () => {};
-  const abort = () => controller.abort();
-  if (signal.aborted) abort();
-  signal.addEventListener("abort", abort);
-  return () => signal.removeEventListener("abort", abort);
-}
-
-/** Number of equal ids at the beginning. */
-function commonLength(left: ArrayLike<number>, right: ArrayLike<number>): number {
-  const length = Math.min(left.length, right.length);
-  let common = 0;
-  while (common < length && left[common] === right[common]) common += 1;
-  return common;
-}
-
-/** Whether a failure leaves a session that cannot be used again; all others leave it as it was. */
-function endsSession(error: unknown): boolean {
-  const harmless = ["invalid-argument", "unsupported-checkpoint", "context-full", "out-of-memory", "aborted"];
-  return !(error instanceof K2Error && harmless.includes(error.code));
-}
-
-function contextFull(promptTokens: number, contextTokens: number): K2Error {
-  return new K2Error(
-    "context-full",
-    `Expected a prompt of at most ${contextTokens} tokens for the context, got ${promptTokens}`,
-    { promptTokens, contextTokens },
-  );
-}

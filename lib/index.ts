@@ -1,6 +1,7 @@
 // The public list, nothing else.
 
 export { Chat, type ChatOptions, type SendInput, type SendOptions } from "./chat";
+export type { CompactOptions, RunCompactOptions } from "./chat-compact";
 export type { ToolChoice, TurnOptions } from "./chat-options";
 export type { MemoryForecast } from "./checkpoint/memory-forecast";
 export type { ModelConfig } from "./checkpoint/model-config";
@@ -15,6 +16,15 @@ export type { BlockSize } from "./checkpoint/quantization-config";
 export type { RopeScaling } from "./checkpoint/rope-config";
 export type { WeightFile } from "./checkpoint/shards";
 export type { ModelPart, StorageShare } from "./checkpoint/storage-shares";
+export { compactMessages } from "./compact/compact-messages";
+export type {
+  CompactedMessages,
+  Compaction,
+  CompactionOptions,
+  CompactMessagesOptions,
+  Summarize,
+} from "./compact/compact-options";
+export type { ContextUse } from "./context-use";
 export { DecodeStream } from "./decode-stream";
 export { demoModelPath } from "./demo-model";
 export { K2Error, type K2ErrorCode, type K2ErrorDetails } from "./errors";

@@ -1,8 +1,10 @@
 // The options of a run, and what comes out of it.
 
 import type { SendOptions } from "./chat";
+import { type CompactSettings, parseCompact, type RunCompactOptions } from "./chat-compact";
 import { parseLimit } from "./chat-options";
 import { invalidArgument } from "./check";
+import type { Compaction } from "./compact/compact-options";
 import type { ToolResult } from "./execute-call";
 import type { FinishReason, StreamPart, Usage } from "./generate/part";
 import { PartStream } from "./part-stream";
@@ -27,6 +29,11 @@ export type RunOptions = SendOptions & {
   maxSteps?: number;
   /** Ends a run whose answers make the same calls this many times in a row, before they are executed. Default 3. */
   maxRepeats?: number;
+  /**
+   * Compacts the conversation between steps, so that a run can go on past the context: `{}` with all defaults. Without it
+   * a run ends with "length" where an answer fills the context, or rejects with `context-full`.
+   */
+  compact?: RunCompactOptions;
   /** Told every step when its tools are done. Messages for the last answer make the model go on. */
   onStep?: (step: RunStep) => StepDecision | undefined | Promise<StepDecision | undefined>;
 };
@@ -48,6 +55,8 @@ export interface RunResult {
 export type RunPart =
   | StreamPart
   | { type: "step-start"; step: number }
+  /** The conversation was compacted; the next step follows. */
+  | ({ type: "compaction" } & Compaction)
   /** In the order in which the tools finish. */
   | ({ type: "tool-result" } & ToolResult)
   /** The last part. */
@@ -64,18 +73,20 @@ export class RunStream extends PartStream<RunPart, RunResult> {
 export interface RunLimits {
   maxSteps: number;
   maxRepeats: number;
+  compact: CompactSettings | undefined;
   onStep: RunOptions["onStep"];
 }
 
 /** Separates the options of a run from those of its answers. */
 export function parseRun(options: Record<string, unknown>): { limits: RunLimits; rest: SendOptions } {
-  const { maxSteps, maxRepeats, onStep, ...rest } = options;
+  const { maxSteps, maxRepeats, compact, onStep, ...rest } = options;
   if (onStep !== undefined && typeof onStep !== "function") {
     throw invalidArgument("a function or undefined", "onStep", onStep);
   }
   const limits = {
     maxSteps: parseLimit(maxSteps, "maxSteps", 300),
     maxRepeats: parseLimit(maxRepeats, "maxRepeats", 3),
+    compact: compact === undefined ? undefined : parseCompact(compact, "compact"),
     onStep: onStep as RunOptions["onStep"],
   };
   return { limits, rest: rest as SendOptions };

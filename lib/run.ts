@@ -1,6 +1,7 @@
 // The loop of an agent: answer, execute the calls, answer again. The history is consistent at every moment that a caller
 // can see: once an answer with calls is in it, all of them have results, except those that the caller is to answer.
 
+import type { Room } from "./chat-compact";
 import { executeCall, failedCall, type ToolResult } from "./execute-call";
 import { addUsage, emptyUsage } from "./generate/part";
 import type { ReplyStream } from "./reply";
@@ -16,6 +17,8 @@ export interface RunHost {
   answer(messages: readonly Message[], isFirst: boolean): ReplyStream;
   /** Puts results into the history. */
   append(messages: readonly Message[]): void;
+  /** Compacts the history before an answer to these messages, where that is due. */
+  makeRoom(messages: readonly Message[]): Promise<Room | undefined>;
   /** The run is over; the chat is free. Called before the last part. */
   settle(result: RunResult): void;
   parse(messages: readonly Message[]): Message[];
@@ -41,6 +44,14 @@ export async function* runSteps(
   try {
     for (let messages = input; ; ) {
       const index = steps.length + 1;
+      // An abort in here ends the answer that follows before it begins.
+      const room = await host.makeRoom(messages).catch((error: unknown) => {
+        if (!signal.aborted) throw error;
+      });
+      if (room) {
+        messages = room.input;
+        yield { type: "compaction", ...room.compaction };
+      }
       yield { type: "step-start", step: index };
       stream = host.answer(messages, index === 1);
       for await (const part of stream) yield part;

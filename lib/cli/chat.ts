@@ -1,6 +1,6 @@
 // `k2 chat`: a conversation at the terminal, or line by line through a pipe.
 
-import { type Chat, K2Error, type Model } from "../index";
+import { type Chat, type ChatOptions, K2Error, type Model, type Tool } from "../index";
 import { COMMANDS_HELP, type Conversation, runSlashCommand } from "./chat-commands";
 import type { Command, Surroundings } from "./command";
 import { ANSWER_FLAGS, MODEL_FLAGS, QUIET_FLAG, SAMPLING_FLAGS } from "./flags";
@@ -17,7 +17,7 @@ import {
 } from "./open-model";
 import type { Terminal } from "./terminal";
 import { createTextView, type TextView } from "./text-view";
-import { type ExecuteCall, runTurn } from "./turn";
+import { runTurn } from "./turn";
 
 export const chatCommand: Command = {
   name: "chat",
@@ -25,6 +25,7 @@ export const chatCommand: Command = {
   positionals: [MODEL_ARGUMENT],
   description: [
     "Loads a model and answers what you type, with the whole conversation in mind. Thinking is shown dimmed.",
+    "When the context is nearly full, the oldest messages are left out, and a line says so.",
     "Ctrl-C stops an answer, not the program; Ctrl-D leaves, and so do two Ctrl-C at an empty prompt. Several lines that " +
       "are pasted are one message. /help lists the commands.",
     "With --tools you are asked for the result when the model calls a tool. The model demo comes with its own tools, " +
@@ -56,26 +57,28 @@ interface LoopSurroundings extends Surroundings {
 class ChatLoop implements Conversation {
   readonly options: Conversation["options"];
   private readonly model: Model;
-  private readonly execute: ExecuteCall | undefined;
   private readonly lines: LineInput;
   private readonly terminal: Terminal;
   private readonly interrupts: Surroundings["interrupts"];
   private readonly view: TextView;
   private readonly isQuiet: boolean;
   private chat: Chat;
+  /** The last question for a result: calls run side by side, but a person answers one after the other. */
+  private asked: Promise<unknown> = Promise.resolve();
+  private hasGivenUp = false;
 
   constructor(model: Model, setup: ChatSetup, lines: LineInput, surroundings: LoopSurroundings) {
     const { terminal, interrupts, isQuiet } = surroundings;
     this.model = model;
+    const { tools } = setup.options;
     this.options = { ...setup.options };
+    if (!setup.executesCalls && tools !== undefined) this.options.tools = this.withQuestions(tools);
     this.lines = lines;
     this.terminal = terminal;
     this.interrupts = interrupts;
     this.isQuiet = isQuiet;
     this.chat = model.createChat(this.options);
-    this.execute =
-      setup.execute ?? (setup.options.tools && ((call) => this.askForResult(call.function.name)));
-    this.view = createTextView(terminal, { isQuiet, executesCalls: setup.execute !== undefined });
+    this.view = createTextView(terminal, { isQuiet, executesCalls: setup.executesCalls });
   }
 
   async run(): Promise<number> {
@@ -122,9 +125,12 @@ class ChatLoop implements Conversation {
   }
 
   private async answer(input: string): Promise<void> {
-    const { chat, view, execute } = this;
+    const { chat, view } = this;
+    this.hasGivenUp = false;
+    const onStep = () => (this.hasGivenUp ? "stop" : undefined);
+    const options = { compact: {}, onStep } as const;
     try {
-      await this.interrupts.during((signal) => runTurn({ chat, input, view, signal, execute }), true);
+      await this.interrupts.during((signal) => runTurn({ chat, input, view, signal, options }), true);
     } catch (error) {
       if (!(error instanceof K2Error) || !this.lines.isInteractive) throw error;
       const { stderr } = this.terminal;
@@ -132,9 +138,20 @@ class ChatLoop implements Conversation {
     }
   }
 
-  private async askForResult(name: string) {
-    const input = await this.lines.ask(this.prompt(`result of ${name}> `));
-    return input.kind === "line" ? { content: input.text } : { refused: "no result was given" };
+  /** The tools of a file, executed by the person at the keyboard. */
+  private withQuestions(tools: NonNullable<ChatOptions["tools"]>): Tool[] {
+    return tools.map((tool) => ({ ...tool, execute: () => this.askForResult(tool.function.name) }));
+  }
+
+  private askForResult(name: string): Promise<string> {
+    const result = this.asked.then(async () => {
+      const input = this.hasGivenUp ? undefined : await this.lines.ask(this.prompt(`result of ${name}> `));
+      if (input?.kind === "line") return input.text;
+      this.hasGivenUp = true;
+      throw new Error("no result was given");
+    });
+    this.asked = result.catch(() => {});
+    return result;
   }
 
   private prompt(text: string): string {

@@ -1,9 +1,8 @@
 // The tools of the demo: small, real, and without a network. The demo model knows tools by their exact declarations, so
 // names, descriptions and parameters are those it was trained with (tools/demo-model/toolbox.py).
 
-import type { ReportedToolCall, ToolDefinition } from "../index";
+import type { Tool } from "../index";
 import { evaluateArithmetic } from "./arithmetic";
-import type { CallOutcome } from "./turn";
 
 type Arguments = Record<string, unknown>;
 type Parameters = Readonly<Record<string, "string" | "number" | "integer">>;
@@ -11,7 +10,7 @@ type Parameters = Readonly<Record<string, "string" | "number" | "integer">>;
 interface DemoTool {
   readonly description: string;
   readonly parameters: Parameters;
-  /** What it returns becomes JSON; a thrown RangeError becomes `{"error": message}`. */
+  /** What it returns becomes JSON; what it throws becomes `{"error": message}`. */
   run(values: Arguments): unknown;
 }
 
@@ -107,10 +106,10 @@ const TOOLS: Readonly<Record<string, DemoTool>> = {
   },
 };
 
-/** The declarations of some of the tools, in the order given. */
-export function declareDemoTools(...names: readonly string[]): ToolDefinition[] {
+/** Some of the tools, in the order given. */
+export function demoTools(...names: readonly string[]): Tool[] {
   return names.map((name) => {
-    const { description, parameters } = TOOLS[name]!;
+    const { description, parameters, run } = TOOLS[name]!;
     const properties = Object.fromEntries(Object.entries(parameters).map(([key, type]) => [key, { type }]));
     return {
       type: "function",
@@ -119,42 +118,28 @@ export function declareDemoTools(...names: readonly string[]): ToolDefinition[] 
         description,
         parameters: { type: "object", required: Object.keys(parameters), properties },
       },
+      validate: (values) => checkValues(parameters, values),
+      execute: run,
     };
   });
 }
 
-/** The declarations of all tools. */
-export const demoTools: readonly ToolDefinition[] = declareDemoTools(...Object.keys(TOOLS));
+/** All of them. */
+export const allDemoTools: readonly Tool[] = demoTools(...Object.keys(TOOLS));
 
-/** Executes a call whose tool was declared and whose arguments are JSON, as the parser has checked. */
-export function executeDemoTool(call: ReportedToolCall): CallOutcome {
-  const { name, arguments: text } = call.function;
-  const tool = Object.hasOwn(TOOLS, name) ? TOOLS[name] : undefined;
-  if (tool === undefined) return { refused: `no tool is called ${JSON.stringify(name)}` };
-  const values = JSON.parse(text) as unknown;
-  const wrong = checkValues(tool.parameters, values);
-  if (wrong !== undefined) return { refused: wrong };
-  try {
-    return { content: JSON.stringify(tool.run(values as Arguments)) };
-  } catch (error) {
-    if (error instanceof RangeError) return { content: JSON.stringify({ error: error.message }) };
-    throw error;
-  }
-}
-
-function checkValues(parameters: Parameters, values: unknown): string | undefined {
+function checkValues(parameters: Parameters, values: unknown): Arguments {
   if (typeof values !== "object" || values === null || Array.isArray(values)) {
-    return `Expected an object for the arguments, got ${JSON.stringify(values)}`;
+    throw new TypeError(`Expected an object for the arguments, got ${JSON.stringify(values)}`);
   }
   for (const [key, kind] of Object.entries(parameters)) {
     const value = (values as Arguments)[key];
     const isGood = kind === "integer" ? Number.isSafeInteger(value) : typeof value === kind;
-    if (!isGood) return `Expected a value of type ${kind} for ${key}, got ${JSON.stringify(value)}`;
+    if (!isGood)
+      throw new TypeError(`Expected a value of type ${kind} for ${key}, got ${JSON.stringify(value)}`);
   }
   const extra = Object.keys(values).find((key) => !Object.hasOwn(parameters, key));
-  if (extra !== undefined)
-    return `Expected only ${Object.keys(parameters).join(", ")}, got ${JSON.stringify(extra)}`;
-  return undefined;
+  if (extra === undefined) return values as Arguments;
+  throw new TypeError(`Expected only ${Object.keys(parameters).join(", ")}, got ${JSON.stringify(extra)}`);
 }
 
 function lookUp(table: Record<string, object>, key: unknown, error: string): object {

@@ -2,9 +2,9 @@
 // writes; the tools it calls are small functions of this program.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { demoModelPath, type Model, openCheckpoint, type StreamPart } from "../index";
+import { demoModelPath, type Model, openCheckpoint, type RunPart } from "../index";
 import type { Command, Surroundings } from "./command";
-import { declareDemoTools, executeDemoTool } from "./demo-tools";
+import { demoTools } from "./demo-tools";
 import { MODEL_FLAGS } from "./flags";
 import { formatBytes, formatCount, formatMilliseconds, plural, wrap } from "./format";
 import { INTERRUPTED } from "./interrupts";
@@ -86,16 +86,14 @@ async function play(
   const view = new PacedView(stdout, paceMs);
   let exitCode = 0;
   for (const { tools, questions } of SCENES) {
-    const chat = model.createChat({ tools: declareDemoTools(...tools), temperature: 0 });
+    const chat = model.createChat({ tools: demoTools(...tools), temperature: 0 });
     for (const question of questions) {
-      stdout.write(`\n${style.bold(QUESTION_LABEL)}${style.bold(question)}\n`);
-      const turn = await runTurn({ chat, input: question, view, signal, execute: executeDemoTool });
+      const lines = wrap(question, Math.max(20, stdout.columns - QUESTION_LABEL.length));
+      const shown = lines.join(`\n${" ".repeat(QUESTION_LABEL.length)}`);
+      stdout.write(`\n${style.bold(QUESTION_LABEL + shown)}\n`);
+      const turn = await runTurn({ chat, input: question, view, signal });
       if (signal.aborted) return INTERRUPTED;
-      if (turn.stoppedBecause !== undefined) {
-        // The conversation holds a call without a result now, so the next question belongs to another one.
-        exitCode = 1;
-        break;
-      }
+      if (turn.stoppedBecause !== undefined) exitCode = 1;
     }
     await chat.dispose();
   }
@@ -119,7 +117,7 @@ class PacedView extends TextView {
     this.paceMs = paceMs;
   }
 
-  override async part(part: StreamPart): Promise<void> {
+  override async part(part: RunPart): Promise<void> {
     super.part(part);
     if (this.paceMs > 0) await sleep(this.paceMs);
   }
@@ -155,8 +153,8 @@ function conclude(output: Output): void {
     [
       "",
       "Now you:",
-      `  ${output.style.accent("npx k2 chat demo")}      ask it yourself: What time is it in Tokyo?`,
-      `  ${output.style.accent("npx k2 chat FOLDER")}    talk with a Kimi K2 checkpoint as it was published`,
+      `  ${output.style.accent("npx k2 chat demo")}    ask it: What time is it in Tokyo?`,
+      `  ${output.style.accent("npx k2 chat FOLDER")}  talk with a Kimi K2 checkpoint`,
       "",
     ].join("\n"),
   );

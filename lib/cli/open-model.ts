@@ -11,12 +11,11 @@ import {
   type Model,
 } from "../index";
 import type { Arguments } from "./arguments";
-import { demoTools, executeDemoTool } from "./demo-tools";
+import { allDemoTools } from "./demo-tools";
 import { ANSWER_FLAGS, MODEL_FLAGS, SAMPLING_FLAGS } from "./flags";
 import { formatBytes } from "./format";
 import { ProgressBar } from "./progress";
 import type { Output } from "./terminal";
-import type { ExecuteCall } from "./turn";
 
 /** How MODEL names the embedded model. */
 export const DEMO_MODEL = "demo";
@@ -51,10 +50,11 @@ export function loadOptions(given: Arguments): LoadOptions {
   return given.options(MODEL_FLAGS);
 }
 
-/** What a chat is made with, and who executes its calls: the demo model's own tools come along with it. */
+/** What a chat is made with. */
 export interface ChatSetup {
   readonly options: ChatOptions;
-  readonly execute: ExecuteCall | undefined;
+  /** Whether its tools carry their own execution, as those that come along with the demo model do. */
+  readonly executesCalls: boolean;
 }
 
 /** @throws K2Error for a file of tools that cannot be read. */
@@ -73,9 +73,9 @@ export async function readChatSetup(given: Arguments): Promise<ChatSetup> {
     const content = (await readJson(schema, "--schema")) as JsonObject;
     options.responseFormat = { type: "json_schema", schema: content };
   }
-  if (file !== undefined || !isDemo) return { options, execute: undefined };
-  options.tools = demoTools;
-  return { options, execute: executeDemoTool };
+  if (file !== undefined || !isDemo) return { options, executesCalls: false };
+  options.tools = allDemoTools;
+  return { options, executesCalls: true };
 }
 
 /** The chat checks what is in the array. */

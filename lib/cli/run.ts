@@ -38,9 +38,9 @@ export const runCommand: Command = {
       "alone, and the thinking goes to standard error, like the token rates at the end.",
     "With --tools the answer may be calls; they are printed, not executed. The model demo comes with its own tools, " +
       "which are executed.",
-    "With --json each line is one object with a type: reasoning-delta, text-delta, tool-call-start, tool-call-delta, " +
-      "tool-call-end, tool-result, finish, and last reply, which holds text, reasoning, toolCalls, finishReason, usage " +
-      "and timings.",
+    "With --json each line is one object with a type: step-start, reasoning-delta, text-delta, tool-call-start, tool-call-delta, " +
+      "tool-call-end, finish, tool-result, run-finish, and last reply, which holds text, reasoning, toolCalls, " +
+      "finishReason, usage and timings.",
   ],
   groups: [ANSWER_FLAGS, SAMPLING_FLAGS, MODEL_FLAGS, OUTPUT_FLAGS],
   examples: [
@@ -56,7 +56,7 @@ export const runCommand: Command = {
       const isQuiet = given.has("quiet") || given.has("json");
       const path = modelPath(given.positionals[0]!);
       const model = await openModel(path, loadOptions(given), { stderr: terminal.stderr, signal, isQuiet });
-      const executesCalls = setup.execute !== undefined;
+      const { executesCalls } = setup;
       const view = given.has("json")
         ? new JsonView(terminal.stdout)
         : createTextView(terminal, { isQuiet, executesCalls });
@@ -72,12 +72,12 @@ export const runCommand: Command = {
 async function answer(
   model: Model,
   prompt: string,
-  { options, execute }: ChatSetup,
+  { options }: ChatSetup,
   view: View,
   signal: AbortSignal,
 ): Promise<number> {
   const chat = model.createChat(options);
-  const turn = await runTurn({ chat, input: prompt, view, signal, execute });
+  const turn = await runTurn({ chat, input: prompt, view, signal });
   if (signal.aborted) return INTERRUPTED;
   return turn.stoppedBecause === undefined ? 0 : 1;
 }

@@ -1,12 +1,12 @@
 // An answer as people read it: thinking dimmed, calls and their results as lines of their own, then the text. Parts of
 // one kind form a block; the kinds may go to different outputs.
 
-import type { ReportedToolCall, StreamPart } from "../index";
+import type { RunPart } from "../index";
 import { WaitingClock } from "./progress";
 import { visible } from "./style";
 import type { Output, Terminal } from "./terminal";
 import type { Turn } from "./turn";
-import { turnNotes, turnRates } from "./turn-report";
+import { compactionNote, turnNotes, turnRates } from "./turn-report";
 import type { View } from "./view";
 import { WordWrap } from "./word-wrap";
 
@@ -64,13 +64,12 @@ export class TextView implements View {
     this.labels = labels;
   }
 
-  begin(): void {
-    this.clock.start();
-  }
-
-  part(part: StreamPart): void {
+  part(part: RunPart): void {
     this.clock.stop();
     switch (part.type) {
+      case "step-start":
+        this.clock.start();
+        break;
       case "reasoning-delta":
         this.write("reasoning", part.text, (output) => output.style.dim);
         break;
@@ -87,15 +86,20 @@ export class TextView implements View {
       case "tool-call-end":
         this.close();
         break;
+      case "tool-result":
+        this.close();
+        this.write("result", part.content, ({ style }) => (part.isError ? style.bad : style.dim));
+        this.close();
+        break;
+      case "compaction":
+        this.close();
+        this.write("note", compactionNote(part), (output) => output.style.dim);
+        this.close();
+        break;
       case "finish":
+      case "run-finish":
         break;
     }
-  }
-
-  result(_call: ReportedToolCall, content: string): void {
-    this.close();
-    this.write("result", content, (output) => output.style.dim);
-    this.close();
   }
 
   end(turn: Turn): void {
@@ -109,9 +113,10 @@ export class TextView implements View {
     this.close();
     this.used.clear();
     const { rates } = this.outputs;
-    const measured = turnRates(turn);
-    if (rates !== undefined && measured !== "")
-      rates.write(`${this.indent("note")}${rates.style.dim(measured)}\n`);
+    if (rates === undefined) return;
+    const indent = this.indent("note");
+    const width = rates.isTerminal ? rates.columns - indent.length : Number.POSITIVE_INFINITY;
+    for (const line of turnRates(turn, width)) rates.write(`${indent}${rates.style.dim(line)}\n`);
   }
 
   fail(): void {

@@ -1,20 +1,35 @@
 // What is said about a turn when it is over: how fast it was, and anything that a reader of the answer should know.
 
-import { formatInteger, formatRate } from "./format";
+import type { Compaction } from "../index";
+import { formatInteger, formatRate, plural } from "./format";
 import type { Turn } from "./turn";
 
 /**
  * "prefill 175 at 4,310 tok/s · 96 cached · decode 29 at 812 tok/s": numbers of tokens, and rates of the forward passes.
- * Empty where nothing was computed.
+ * Lines of at most `width` characters, as far as that goes; none where nothing was computed.
  */
-export function turnRates({ usage, timings }: Turn): string {
+export function turnRates({ usage, timings }: Turn, width: number): string[] {
   const { prefillTokens, prefillMs, decodeTokens, decodeMs } = timings;
-  if (prefillTokens === 0) return "";
+  if (prefillTokens === 0) return [];
   const parts = [`prefill ${amount(prefillTokens, prefillTokens, prefillMs)}`];
   if (usage.cachedTokens > 0) parts.push(`${formatInteger(usage.cachedTokens)} cached`);
   if (usage.completionTokens > 0)
     parts.push(`decode ${amount(usage.completionTokens, decodeTokens, decodeMs)}`);
-  return parts.join(" · ");
+  const lines: string[] = [];
+  for (const part of parts) {
+    const longer = lines.length === 0 ? part : `${lines.at(-1)} · ${part}`;
+    if (longer.length <= width) lines.splice(-1, 1, longer);
+    else lines.push(part);
+  }
+  return lines;
+}
+
+/** What the model no longer sees. */
+export function compactionNote({ removedMessages, shortenedResults }: Compaction): string {
+  const facts: string[] = [];
+  if (removedMessages > 0) facts.push(`${plural(removedMessages, "earlier message")} left out`);
+  if (shortenedResults > 0) facts.push(`${plural(shortenedResults, "result")} shortened`);
+  return `to make room in the context: ${facts.join(", ")}`;
 }
 
 /** Sentences about an answer that did not end as answers should. */

@@ -1,23 +1,19 @@
 // What becomes visible of an answer while it streams. One interface, two forms: text for people, lines of JSON for
 // programs.
 
-import type { ReportedToolCall, StreamPart } from "../index";
+import type { RunPart } from "../index";
 import type { Output } from "./terminal";
 import type { Turn } from "./turn";
 
 export interface View {
-  /** The model is asked; parts will follow. */
-  begin(): void;
-  part(part: StreamPart): void | Promise<void>;
-  /** What the tool of a call has returned. */
-  result(call: ReportedToolCall, content: string): void;
+  part(part: RunPart): void | Promise<void>;
   /** The turn is over, also one that stopped early. */
   end(turn: Turn): void;
   /** The turn failed; what failed is reported elsewhere. */
   fail(): void;
 }
 
-/** One line per part as the library delivers it, one per result of a tool, and the whole turn in the last line. */
+/** One line per part as the library delivers it, and the whole turn in the last line. */
 export class JsonView implements View {
   private readonly output: Output;
 
@@ -25,16 +21,8 @@ export class JsonView implements View {
     this.output = output;
   }
 
-  begin(): void {
-    // The parts tell everything.
-  }
-
-  part(part: StreamPart): void {
+  part(part: RunPart): void {
     this.line(part);
-  }
-
-  result(call: ReportedToolCall, content: string): void {
-    this.line({ type: "tool-result", id: call.id, name: call.function.name, content });
   }
 
   end({ reply, usage, timings, stoppedBecause }: Turn): void {

@@ -1,6 +1,7 @@
 // Tool-call ids as K2 knows them. The model copies whatever ids its history shows, and foreign ones (call_x, toolu_x)
 // make it malform calls or give up. So before rendering, the calls of a conversation become `functions.NAME:k` with one
-// k that runs over all of them, and results follow their call by id, in whatever order they arrive.
+// k that runs over all of them, and results follow their call by id, in whatever order they arrive. A canonical id keeps
+// its k as long as the k still grow: a conversation whose oldest calls were removed goes on counting where it was.
 
 import { invalidArgument } from "../check";
 import type { AssistantMessage, Message, ToolCall } from "./message";
@@ -22,6 +23,12 @@ export function canonicalCallId(toolName: string, index: number): string {
   return `functions.${toolName}:${index}`;
 }
 
+/** The k of an id that is canonical. One that no real conversation reaches is not: it would stay in all ids to come. */
+function canonicalIndex({ id, function: { name } }: ToolCall): number | undefined {
+  const digits = /:(0|[1-9][0-9]{0,8})$/.exec(id)?.[1];
+  return digits !== undefined && id === canonicalCallId(name, Number(digits)) ? Number(digits) : undefined;
+}
+
 /**
  * Rewrites the ids of all calls and results. An id may come again in a later message once its call is answered (servers
  * that count per message do that); a result belongs to the latest call of its id.
@@ -41,8 +48,9 @@ export function canonicalToolCalls(
     if (previous !== undefined && (previous.message === message || !previous.isAnswered)) {
       throw invalidArgument("an id that no other unanswered call has", `${path}.id`, call.id);
     }
-    const id = canonicalCallId(call.function.name, nextCall);
-    nextCall += 1;
+    const index = Math.max(nextCall, canonicalIndex(call) ?? 0);
+    const id = canonicalCallId(call.function.name, index);
+    nextCall = index + 1;
     calls.set(call.id, { canonicalId: id, message, isAnswered: false });
     return { ...call, id };
   }

@@ -50,7 +50,20 @@ export class PromptEncoder {
 
   /** Rejects with the tokenizer's `aborted` error or the signal's reason when the signal fires. */
   async encode(segments: readonly Segment[], signal?: AbortSignal): Promise<Int32Array> {
-    const current = new Map<string, Int32Array>();
+    const { parts, texts } = await this.encodeRuns(segments, signal);
+    this.previous = texts;
+    return joinParts(parts);
+  }
+
+  /** The number of ids. Text that is counted here need not be encoded again by the next `encode`. */
+  async count(segments: readonly Segment[], signal?: AbortSignal): Promise<number> {
+    const { parts, texts } = await this.encodeRuns(segments, signal);
+    for (const [text, ids] of texts) this.previous.set(text, ids);
+    return parts.reduce((total, part) => total + part.length, 0);
+  }
+
+  private async encodeRuns(segments: readonly Segment[], signal: AbortSignal | undefined) {
+    const texts = new Map<string, Int32Array>();
     const parts: Int32Array[] = [];
     let sliceStart = performance.now();
     for (const run of runsOf(segments)) {
@@ -63,13 +76,12 @@ export class PromptEncoder {
         parts.push(idOf(run, this.tokenizer));
         continue;
       }
-      const known = current.get(run.text) ?? this.previous.get(run.text);
+      const known = texts.get(run.text) ?? this.previous.get(run.text);
       const ids = known ?? (await this.tokenizer.encodeAsync(run.text, { signal }));
-      current.set(run.text, ids);
+      texts.set(run.text, ids);
       parts.push(ids);
     }
-    this.previous = current;
-    return joinParts(parts);
+    return { parts, texts };
   }
 }
 

@@ -11,3 +11,13 @@ it.each(readdirSync(folder))("%s", (name) => {
   const output = execFileSync(process.execPath, [join(folder, name)], { encoding: "utf8" });
   expect(output).toMatch(/\n[a-z-]+ after \d+ (tokens|steps)\n$/);
 });
+
+it("the agent goes on past its context", () => {
+  const output = execFileSync(process.execPath, [join(folder, "agent.mjs")], { encoding: "utf8" });
+  expect(output.match(/messages left out/g)?.length).toBeGreaterThan(2);
+  const [, written, taken, context] = /(\d+) tokens written; the conversation takes (\d+) of (\d+)/.exec(
+    output,
+  )!;
+  expect(Number(written)).toBeGreaterThan(Number(context));
+  expect(Number(taken)).toBeLessThan(Number(context));
+});

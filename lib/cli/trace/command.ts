@@ -85,7 +85,7 @@ export const traceCommand: Command = {
       const path = modelPath(given.positionals[0]!);
       const model = await openModel(path, loadOptions(given), { stderr: terminal.stderr, signal, isQuiet });
       try {
-        const view = createView(terminal, { isQuiet, executesCalls: setup.execute !== undefined, target });
+        const view = createView(terminal, { isQuiet, executesCalls: setup.executesCalls, target });
         const isWhole = given.has("with-prompt");
         const recording = await answer(model, setup, view, { prompt, isWhole, signal });
         if (recording === undefined) return signal.aborted ? INTERRUPTED : 1;
@@ -122,13 +122,13 @@ function createView(
 /** undefined where there is no answer: it failed for a reason that was said, or was stopped before its beginning. */
 async function answer(
   model: Model,
-  { options, execute }: ChatSetup,
+  { options }: ChatSetup,
   view: View,
   { prompt, isWhole, signal }: { prompt: string; isWhole: boolean; signal: AbortSignal },
 ): Promise<Recording | undefined> {
   const chat = model.createChat({ ...options, trace: true });
   const marks = new AnswerMarks(view);
-  const turn = await runTurn({ chat, input: prompt, view: marks, signal, execute });
+  const turn = await runTurn({ chat, input: prompt, view: marks, signal });
   if (turn.stoppedBecause !== undefined) return undefined;
   const from = isWhole ? 0 : marks.start;
   const recording = await record({ model, chat, marks, prompt }, from ?? 0);

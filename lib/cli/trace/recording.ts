@@ -1,6 +1,6 @@
 // A traced answer: its tokens as text, which of them the model wrote, and the experts of each.
 
-import type { Chat, FinishPart, Model, ReportedToolCall, Routing, StreamPart } from "../../index";
+import type { Chat, FinishPart, Model, Routing, RunPart } from "../../index";
 import type { Turn } from "../turn";
 import type { View } from "../view";
 
@@ -34,17 +34,9 @@ export class AnswerMarks implements View {
     return this.spans.some(({ from, to }) => position >= from && position < to);
   }
 
-  begin(): void {
-    this.view.begin();
-  }
-
-  part(part: StreamPart): void | Promise<void> {
+  part(part: RunPart): void | Promise<void> {
     if (part.type === "finish") this.mark(part);
     return this.view.part(part);
-  }
-
-  result(call: ReportedToolCall, content: string): void {
-    this.view.result(call, content);
   }
 
   end(turn: Turn): void {

@@ -66,12 +66,19 @@ describe("k2 chat through a pipe", () => {
     expect((await running.ended).code).toBe(130);
   });
 
+  it("goes on past the context, and says what was left out", async () => {
+    const input = "What time is it in Tokyo?\n".repeat(8);
+    const { code, stdout, stderr } = await k2(["chat", "demo", "--context", "900"], { input });
+    expect({ code, stdout }).toEqual({ code: 0, stdout: "It is 23:05 in Tokyo.\n".repeat(8) });
+    expect(stderr).toMatch(/^to make room in the context: \d+ earlier messages left out$/m);
+  });
+
   it("ends with one line where an answer fails", async () => {
     const { code, stderr } = await k2(["chat", DEMO_FOLDER, "--context", "10"], {
       input: "Where does Ana live?\n",
     });
     expect(code).toBe(1);
-    expect(stderr).toMatch(/^k2: Expected a prompt of at most 10 tokens for the context, got \d+\n$/);
+    expect(stderr).toMatch(/^k2: Expected a prompt of at most 10 tokens for the context, got \d+ \(.*\)\n$/);
   });
 });
 
@@ -82,15 +89,64 @@ describe("k2 chat with tools of the person", () => {
   });
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-  it("takes the next line as the result of a call", async () => {
+  function declared(): string {
     const parameters = { type: "object", required: ["city"], properties: { city: { type: "string" } } };
     const tool = { name: "get_weather", description: "Weather in a city", parameters };
     const file = join(folder, "tools.json");
     writeFileSync(file, JSON.stringify([{ type: "function", function: tool }]));
+    return file;
+  }
+
+  it("takes the next line as the result of a call", async () => {
     const input = 'What is the weather in Rome?\n{"city":"Rome","temp_c":5,"sky":"foggy"}\n';
-    const { code, stdout } = await k2(["chat", "demo", "--tools", file], { input });
+    const { code, stdout } = await k2(["chat", "demo", "--tools", declared()], { input });
     expect(code).toBe(0);
     expect(stdout).toMatch(/^→ get_weather \{"city":"Rome"\}\n[\s\S]*It is 5 degrees and foggy in Rome\.\n$/);
+  });
+
+  it("asks for one result after the other", async () => {
+    const result = (city: string, temperature: number) =>
+      `{"city":"${city}","temp_c":${temperature},"sky":"clear"}`;
+    const input = `Compare the weather in Oslo and Rome.\n${result("Oslo", 1)}\n${result("Rome", 2)}\n`;
+    const { stdout } = await k2(["chat", "demo", "--tools", declared()], { input });
+    expect(stdout).toMatch(/It is 1 degrees and clear in Oslo\. It is 2 degrees and clear in Rome\.\n$/);
+  });
+
+  it.skipIf(noTerminal !== undefined)(
+    "asks one after the other at a terminal, until there is no answer",
+    async () => {
+      const running = startInTerminal(["chat", "demo", "--tools", declared()], { env: { NO_COLOR: "1" } });
+      const asked = /result of get_weather> /;
+      const question = "Compare the weather in Oslo and Rome.\r";
+      let at = await running.until("stdout", PROMPT);
+      running.type(question);
+      at = await running.until("stdout", asked, at);
+      running.type('{"city":"Oslo","temp_c":1,"sky":"clear"}\r');
+      at = await running.until("stdout", asked, at);
+      running.type('{"city":"Rome","temp_c":2,"sky":"clear"}\r');
+      at = await running.until("stdout", /It is 2 degrees and clear in Rome\.[\s\S]*prefill .*\r\n/, at);
+      expect(running.stdout).toContain("It is 1 degrees and clear in Oslo.");
+      await running.until("stdout", PROMPT, at);
+      running.type(question);
+      at = await running.until("stdout", asked, at);
+      running.type("\x04");
+      const end = await running.until("stdout", /a call was left without a result[\s\S]*prefill .*\r\n/, at);
+      expect(running.stdout.slice(at, end)).not.toMatch(asked);
+      await running.until("stdout", PROMPT, end);
+      running.type("\x04");
+      expect((await running.ended).code).toBe(0);
+    },
+  );
+
+  it("ends the turn where there is no result, and asks no further", async () => {
+    const input = "Compare the weather in Oslo and Rome.\n";
+    const { code, stdout, stderr } = await k2(["chat", "demo", "--tools", declared()], { input });
+    expect({ code, stdout }).toEqual({
+      code: 0,
+      stdout: '→ get_weather {"city":"Oslo"}\n→ get_weather {"city":"Rome"}\n',
+    });
+    expect(stderr.match(/← \{"error":"no result was given"\}/g)).toHaveLength(2);
+    expect(stderr).toMatch(/^a call was left without a result$/m);
   });
 });
 

@@ -3,17 +3,21 @@
 
 import { describe, expect, it } from "vitest";
 import { evaluateArithmetic } from "../../../lib/cli/arithmetic";
-import { declareDemoTools, demoTools, executeDemoTool } from "../../../lib/cli/demo-tools";
+import { allDemoTools, demoTools } from "../../../lib/cli/demo-tools";
+import { executeCall } from "../../../lib/execute-call";
+import { parseChatTools } from "../../../lib/tool";
 
-function call(name: string, values: unknown) {
-  const id = `functions.${name}:0`;
-  return executeDemoTool({ id, type: "function", function: { name, arguments: JSON.stringify(values) } });
+/** The result as the model reads it. */
+async function call(name: string, values: unknown): Promise<string> {
+  const { execute, validate } = parseChatTools(allDemoTools).executors.get(name)!;
+  const text = JSON.stringify(values);
+  const reported = { id: "0", type: "function", function: { name, arguments: text } } as const;
+  const { signal } = new AbortController();
+  return (await executeCall(reported, { execute, validate }, { id: "0", signal })).content;
 }
 
-function result(name: string, values: unknown): unknown {
-  const outcome = call(name, values);
-  if ("refused" in outcome) throw new Error(outcome.refused);
-  return JSON.parse(outcome.content);
+async function result(name: string, values: unknown): Promise<unknown> {
+  return JSON.parse(await call(name, values));
 }
 
 describe("evaluateArithmetic", () => {
@@ -55,68 +59,74 @@ describe("evaluateArithmetic", () => {
   });
 });
 
-describe("the demo's tools", () => {
-  it("answer in the shapes that the model was trained with", () => {
-    expect(result("calculator", { expression: "1/3" })).toEqual({ result: 0.33 });
-    expect(result("get_weather", { city: "Oslo" })).toEqual({ city: "Oslo", temp_c: -3, sky: "snowy" });
-    expect(result("get_time", { city: "Tokyo" })).toEqual({ city: "Tokyo", time: "23:05" });
-    expect(result("get_price", { item: "red lamp" })).toEqual({ item: "red lamp", price: 30 });
-    expect(result("find_contact", { name: "Ana" })).toEqual({
+describe("the demo's tools", async () => {
+  it("answer in the shapes that the model was trained with", async () => {
+    expect(await result("calculator", { expression: "1/3" })).toEqual({ result: 0.33 });
+    expect(await result("get_weather", { city: "Oslo" })).toEqual({ city: "Oslo", temp_c: -3, sky: "snowy" });
+    expect(await result("get_time", { city: "Tokyo" })).toEqual({ city: "Tokyo", time: "23:05" });
+    expect(await result("get_price", { item: "red lamp" })).toEqual({ item: "red lamp", price: 30 });
+    expect(await result("find_contact", { name: "Ana" })).toEqual({
       name: "Ana",
       phone: "555-0123",
       city: "Lisbon",
     });
-    expect(result("convert_units", { value: -3, from: "celsius", to: "fahrenheit" })).toEqual({
+    expect(await result("convert_units", { value: -3, from: "celsius", to: "fahrenheit" })).toEqual({
       value: 26.6,
       unit: "fahrenheit",
     });
-    expect(result("convert_units", { value: 26.2, from: "miles", to: "km" })).toEqual({
+    expect(await result("convert_units", { value: 26.2, from: "miles", to: "km" })).toEqual({
       value: 42.16,
       unit: "km",
     });
-    expect(result("add_days", { date: "2025-03-14", days: 100 })).toEqual({
+    expect(await result("add_days", { date: "2025-03-14", days: 100 })).toEqual({
       date: "2025-06-22",
       weekday: "Sunday",
     });
-    expect(result("add_days", { date: "2024-03-01", days: -1 })).toEqual({
+    expect(await result("add_days", { date: "2024-03-01", days: -1 })).toEqual({
       date: "2024-02-29",
       weekday: "Thursday",
     });
   });
 
-  it("write JSON without spaces, as the model expects it", () => {
-    expect(call("get_time", { city: "Oslo" })).toEqual({ content: '{"city":"Oslo","time":"15:05"}' });
+  it("write JSON without spaces, as the model expects it", async () => {
+    expect(await call("get_time", { city: "Oslo" })).toBe('{"city":"Oslo","time":"15:05"}');
   });
 
-  it("return errors for what they do not know", () => {
-    expect(result("get_weather", { city: "Atlantis" })).toEqual({ error: "unknown city" });
-    expect(result("get_weather", { city: "constructor" })).toEqual({ error: "unknown city" });
-    expect(result("find_contact", { name: "__proto__" })).toEqual({ error: "not found" });
-    expect(result("calculator", { expression: "1/0" })).toEqual({ error: "division by zero" });
-    expect(result("convert_units", { value: 1, from: "km", to: "kg" })).toEqual({ error: "unknown unit" });
-    for (const date of ["2025-02-31", "2025-2-3", "tomorrow", "9999-12-31"]) {
-      expect(result("add_days", { date, days: 1 })).toEqual({ error: "invalid date" });
-    }
-    expect(result("add_days", { date: "2025-01-01", days: 9e15 })).toEqual({ error: "invalid date" });
-  });
-
-  it("refuse calls whose arguments do not fit the declaration", () => {
-    expect(call("get_weather", {})).toEqual({
-      refused: "Expected a value of type string for city, got undefined",
+  it("return errors for what they do not know", async () => {
+    expect(await result("get_weather", { city: "Atlantis" })).toEqual({ error: "unknown city" });
+    expect(await result("get_weather", { city: "constructor" })).toEqual({ error: "unknown city" });
+    expect(await result("find_contact", { name: "__proto__" })).toEqual({ error: "not found" });
+    expect(await result("calculator", { expression: "1/0" })).toEqual({ error: "division by zero" });
+    expect(await result("convert_units", { value: 1, from: "km", to: "kg" })).toEqual({
+      error: "unknown unit",
     });
-    expect(call("add_days", { date: "2025-01-01", days: 1.5 })).toHaveProperty("refused");
-    expect(call("get_weather", { city: "Oslo", unit: "f" })).toHaveProperty("refused");
-    expect(call("get_weather", ["Oslo"])).toHaveProperty("refused");
-    expect(call("get_weather", null)).toHaveProperty("refused");
-    expect(call("toString", {})).toEqual({ refused: 'no tool is called "toString"' });
+    for (const date of ["2025-02-31", "2025-2-3", "tomorrow", "9999-12-31"]) {
+      expect(await result("add_days", { date, days: 1 })).toEqual({ error: "invalid date" });
+    }
+    expect(await result("add_days", { date: "2025-01-01", days: 9e15 })).toEqual({ error: "invalid date" });
   });
 
-  it("are declared in the form of the API, in the order asked for", () => {
-    expect(declareDemoTools("get_time", "convert_units").map((tool) => tool.function.name)).toEqual([
+  it("refuse calls whose arguments do not fit the declaration", async () => {
+    expect(await result("get_weather", {})).toEqual({
+      error: "Expected a value of type string for city, got undefined",
+    });
+    const wrong: [string, unknown, string][] = [
+      ["add_days", { date: "2025-01-01", days: 1.5 }, "of type integer for days, got 1.5"],
+      ["get_weather", { city: "Oslo", unit: "f" }, 'Expected only city, got "unit"'],
+      ["get_weather", ["Oslo"], 'an object for the arguments, got ["Oslo"]'],
+      ["get_weather", null, "an object for the arguments, got null"],
+    ];
+    for (const [name, values, message] of wrong) {
+      expect(await result(name, values)).toEqual({ error: expect.stringContaining(message) });
+    }
+  });
+
+  it("are declared in the form of the API, in the order asked for", async () => {
+    expect(demoTools("get_time", "convert_units").map((tool) => tool.function.name)).toEqual([
       "get_time",
       "convert_units",
     ]);
-    expect(declareDemoTools("add_days")).toEqual([
+    expect(demoTools("add_days")).toEqual([
       {
         type: "function",
         function: {
@@ -128,8 +138,10 @@ describe("the demo's tools", () => {
             properties: { date: { type: "string" }, days: { type: "integer" } },
           },
         },
+        validate: expect.any(Function),
+        execute: expect.any(Function),
       },
     ]);
-    expect(demoTools).toHaveLength(7);
+    expect(allDemoTools).toHaveLength(7);
   });
 });

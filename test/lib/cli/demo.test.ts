@@ -35,9 +35,10 @@ describe("k2 demo", () => {
     expect(stdout).not.toContain("␛");
   });
 
-  it.skipIf(noTerminal !== undefined)("fits terminals of 80 columns", async () => {
-    const { code, stdout } = await startInTerminal(["demo", "--fast"], { env: { NO_COLOR: "1" } }).ended;
+  it.skipIf(noTerminal !== undefined).each([80, 60])("fits terminals of %i columns", async (columns) => {
+    const options = { env: { NO_COLOR: "1" }, columns };
+    const { code, stdout } = await startInTerminal(["demo", "--fast"], options).ended;
     expect(code).toBe(0);
-    expect(Math.max(...stdout.split(/[\r\n]+/).map((line) => line.length))).toBeLessThanOrEqual(80);
+    expect(Math.max(...stdout.split(/[\r\n]+/).map((line) => line.length))).toBeLessThanOrEqual(columns);
   });
 });

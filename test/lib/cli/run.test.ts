@@ -58,6 +58,7 @@ describe("k2 run", () => {
       id: "functions.get_weather:0",
       name: "get_weather",
       content: '{"city":"Rome","temp_c":27,"sky":"clear"}',
+      isError: false,
     });
     expect(reply.text).toBe("It is 27 degrees and clear in Rome.");
     expect(reply.finishReason).toBe("stop");

@@ -4,9 +4,9 @@ import { describe, expect, it } from "vitest";
 import { Chat } from "../../../lib/chat";
 import type { Output } from "../../../lib/cli/terminal";
 import { type Labels, plainLabels, TextView } from "../../../lib/cli/text-view";
-import { type CallOutcome, runTurn } from "../../../lib/cli/turn";
+import { runTurn } from "../../../lib/cli/turn";
 import { JsonView, type View } from "../../../lib/cli/view";
-import type { ReportedToolCall } from "../../../lib/index";
+import type { Tool } from "../../../lib/index";
 import { M } from "../support/byte-tokenizer";
 import { ScriptedEngine } from "../support/scripted-engine";
 import { Screen } from "./screen";
@@ -16,20 +16,21 @@ function viewOn(screen: Output | undefined, text: Output, labels: Labels = plain
   return new TextView(outputs, labels);
 }
 
-const TOOLS = [{ type: "function" as const, function: { name: "look" } }];
 const call = (k: number, values: string) => [M.call, `functions.look:${k}`, M.args, values, M.endCall];
 
 /** Runs one turn of a model that answers with these transcripts, one after the other. */
 async function run(
   view: View,
   transcripts: readonly (readonly (string | { control: string })[])[],
-  execute?: (call: ReportedToolCall) => CallOutcome,
+  execute?: Tool["execute"],
+  options: Parameters<typeof runTurn>[0]["options"] = {},
 ) {
   const engine = new ScriptedEngine();
   for (const transcript of transcripts) engine.plan(...transcript);
-  const chat = new Chat(engine, { tools: TOOLS });
+  const tool: Tool = { type: "function", function: { name: "look" } };
+  const chat = new Chat(engine, { tools: [execute === undefined ? tool : { ...tool, execute }] });
   const { signal } = new AbortController();
-  const turn = await runTurn({ chat, input: "Question", view, signal, execute });
+  const turn = await runTurn({ chat, input: "Question", view, signal, options });
   return { turn, chat };
 }
 
@@ -51,7 +52,7 @@ describe("runTurn", () => {
         ],
         [M.think, "Done.", M.endThink, "Seen.", M.end],
       ],
-      ({ function: { arguments: text } }) => ({ content: `saw ${text}` }),
+      (values) => `saw ${JSON.stringify(values)}`,
     );
     expect(screen.text).toBe(
       'Two looks.\n→ look {}\n→ look {"a":1}\n← saw {}\n← saw {"a":1}\nDone.\n\nSeen.\n',
@@ -71,33 +72,48 @@ describe("runTurn", () => {
     expect(turn.reply.finishReason).toBe("tool-calls");
   });
 
-  it("stops at a call that is not valid, and executes none after it", async () => {
-    for (const [values, reason] of [
-      ["{", /^the call cannot be executed: Expected JSON for the arguments/],
-      ['{"bad":1}', /^the call cannot be executed: no such thing$/],
-    ] as const) {
-      const screen = new Screen();
-      const executed: string[] = [];
-      const { turn } = await run(
-        viewOn(screen, screen),
-        [[M.section, ...call(0, values), ...call(1, "{}"), M.endSection, M.end]],
-        ({ id }) => {
-          executed.push(id);
-          return { refused: "no such thing" };
-        },
-      );
-      expect(turn.stoppedBecause).toMatch(reason);
-      // The screen breaks long lines.
-      expect(screen.text.replaceAll("\n", " ")).toContain(turn.stoppedBecause);
-      expect(executed).not.toContain("functions.look:1");
-    }
+  it("tells the model of a call that fails, and goes on", async () => {
+    const screen = new Screen();
+    const { turn } = await run(
+      viewOn(screen, screen),
+      [
+        [M.section, ...call(0, "{"), ...call(1, '{"a":1}'), M.endSection, M.end],
+        ["Sorry.", M.end],
+      ],
+      () => {
+        throw new Error("no such thing");
+      },
+    );
+    expect(screen.text).toMatch(/← \{"error":"Expected JSON for the arguments/);
+    expect(screen.text).toContain('← {"error":"no such thing"}\n\nSorry.\n');
+    expect([turn.reply.text, turn.stoppedBecause]).toEqual(["Sorry.", undefined]);
   });
 
   it("does not go round in circles", async () => {
+    const rounds = (values: (k: number) => string) =>
+      Array.from({ length: 40 }, (_, k) => [M.section, ...call(k, values(k)), M.endSection, M.end]);
+    const reason = async (values: (k: number) => string, options = {}) => {
+      const screen = new Screen();
+      const { turn } = await run(viewOn(screen, screen), rounds(values), () => "again", options);
+      expect(screen.text).toContain(`\n${turn.stoppedBecause}\n`);
+      return turn.stoppedBecause;
+    };
+    expect(await reason((k) => `{"k":${k}}`)).toBe("the model called tools in 16 rounds without an answer");
+    expect(await reason(() => "{}")).toBe("the model made the same calls again and again");
+    expect(await reason(() => "{}", { onStep: () => "stop" })).toBe("a call was left without a result");
+  });
+
+  it("says what the model no longer sees", async () => {
     const screen = new Screen();
-    const rounds = Array.from({ length: 40 }, (_, k) => [M.section, ...call(k, "{}"), M.endSection, M.end]);
-    const { turn } = await run(viewOn(screen, screen), rounds, () => ({ content: "again" }));
-    expect(turn.stoppedBecause).toBe("the model called tools in 16 rounds without an answer");
+    const rounds = Array.from({ length: 6 }, (_, k) => [
+      M.section,
+      ...call(k, `{"k":${k}}`),
+      M.endSection,
+      M.end,
+    ]);
+    const options = { compact: { at: 0.001, targetTokens: 500, keepSteps: 1 } };
+    await run(viewOn(screen, screen), [...rounds, ["Seen.", M.end]], () => "x".repeat(50), options);
+    expect(screen.text).toContain("to make room in the context: 2 earlier messages left out\n");
   });
 
   it("leaves the cursor at the start of a line when an answer fails", async () => {
@@ -140,7 +156,7 @@ describe("JsonView", () => {
         [M.section, ...call(0, "{}"), M.endSection, M.end],
         ["Seen.", M.end],
       ],
-      () => ({ content: "saw" }),
+      () => "saw",
     );
     const lines = file.text.trimEnd().split("\n");
     const parts = lines.map((line) => JSON.parse(line));
@@ -154,6 +170,7 @@ describe("JsonView", () => {
       id: "functions.look:0",
       name: "look",
       content: "saw",
+      isError: false,
     });
     const { text, finishReason } = turn.reply;
     expect(parts.at(-1)).toMatchObject({ type: "reply", text, finishReason, usage: turn.usage });

@@ -50,6 +50,27 @@ describe("canonicalToolCalls", () => {
     expect(canonicalToolCalls(given).messages).toEqual(given);
   });
 
+  it("goes on counting where the oldest calls were removed", () => {
+    const given = [
+      calls(["functions.f:57", "f"], ["call_a", "g"]),
+      result("functions.f:57"),
+      calls(["functions.f:60", "f"], ["functions.f:3", "f"], ["functions.g:7", "f"]),
+      calls(["functions.f:99999999999", "f"], ["functions.f:0070", "f"]),
+    ];
+    const { messages, nextCall } = canonicalToolCalls(given);
+    expect(idsOf(messages)).toEqual([
+      "functions.f:57",
+      "functions.g:58",
+      "functions.f:57 < of functions.f:57",
+      "functions.f:60",
+      "functions.f:61",
+      "functions.f:62",
+      "functions.f:63",
+      "functions.f:64",
+    ]);
+    expect(nextCall).toBe(65);
+  });
+
   it("lets an id come again after its call was answered, as servers do that count per message", () => {
     const given = [calls(["f:0", "f"]), result("f:0"), calls(["f:0", "f"]), result("f:0")];
     expect(idsOf(canonicalToolCalls(given).messages)).toEqual([

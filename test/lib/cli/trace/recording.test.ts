@@ -3,10 +3,10 @@
 import { describe, expect, it } from "vitest";
 import { AnswerMarks } from "../../../../lib/cli/trace/recording";
 import type { View } from "../../../../lib/cli/view";
-import type { StreamPart, Usage } from "../../../../lib/index";
+import type { RunPart, StreamPart, Usage } from "../../../../lib/index";
 
-const seen: StreamPart[] = [];
-const view: View = { begin() {}, part: (part) => void seen.push(part), result() {}, end() {}, fail() {} };
+const seen: RunPart[] = [];
+const view: View = { part: (part) => void seen.push(part), end() {}, fail() {} };
 
 function finish(promptTokens: number, completionTokens: number, cachedTokens: number): StreamPart {
   const usage: Usage = {
