@@ -39,6 +39,7 @@ class KimiK2 {
   KvCache NewCache() const { return KvCache(spec_.layers, cache_bytes_per_token_); }
   const ModelSpec& spec() const { return spec_; }
   const Backend& backend() const { return *backend_; }
+  const Weights& weights() const { return *weights_; }
   int64_t batch_tokens() const { return batch_tokens_; }
 
   // Bytes of activations that Create takes, beside the backend's own scratch.
