@@ -31,8 +31,9 @@ Status KvCache::Reserve(int64_t count) {
 void KvCache::Commit(int64_t count, AttentionForm form) {
   for (const int64_t end = length_ + count; length_ < end; ++length_) {
     const uint64_t bit = uint64_t{1} << (length_ % kPageTokens);
-    uint64_t& expanded = pages_[static_cast<size_t>(length_ / kPageTokens)]->expanded;
-    expanded = form == AttentionForm::kExpanded ? expanded | bit : expanded & ~bit;
+    CachePage& page = *pages_[static_cast<size_t>(length_ / kPageTokens)];
+    page.expanded = form == AttentionForm::kExpanded ? page.expanded | bit : page.expanded & ~bit;
+    page.stored = false;
   }
 }
 
