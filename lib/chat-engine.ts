@@ -20,6 +20,8 @@ export interface ChatSession {
   rewind(position: number): Promise<void>;
   /** Sampled tokens stay on the timeline as far as they were read. */
   decode(options: SamplingOptions & Required<DecodeLimits> & { signal: AbortSignal }): TokenSource;
+  /** Writes the timeline and `note` to a file; absent where that is not possible. */
+  saveWithNote?(path: string, options: { signal: AbortSignal }, note: string): Promise<void>;
   dispose(): void | Promise<void>;
 }
 

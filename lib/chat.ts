@@ -2,8 +2,9 @@
 // session has already computed of it, prefills the rest, and streams the answer.
 
 import type { ChatEngine, ChatSession } from "./chat-engine";
+import { encodeChatNote } from "./chat-note";
 import { definedEntries, parseTurn, type Turn, type TurnOptions } from "./chat-options";
-import { invalidArgument, requireString } from "./check";
+import { checkSignal, invalidArgument, refuseUnknownKeys, requireObject, requireString } from "./check";
 import { K2Error } from "./errors";
 import { type ClosedThinking, generate } from "./generate/generate";
 import { emptyUsage, type FinishReason, type StreamPart, type Usage } from "./generate/part";
@@ -19,7 +20,7 @@ import {
   RunStream,
 } from "./run-options";
 import type { SampledToken, SamplingOptions } from "./sampling";
-import type { SessionTimings } from "./session";
+import type { CallOptions, SessionTimings } from "./session";
 import { canonicalToolCalls } from "./template/call-ids";
 import type { ChatTemplate, RenderOptions } from "./template/chat-template";
 import { type Message, parseMessage, parseMessages } from "./template/message";
@@ -68,10 +69,12 @@ export class Chat {
   /**
    * @throws K2Error `invalid-argument` for wrong options; `missing-tokenizer` or `unsupported-checkpoint` from an engine
    *   that has no chat layout.
+   * @param session A timeline to go on with; by default the first answer begins one.
    */
-  constructor(engine: ChatEngine, options: ChatOptions = {}) {
+  constructor(engine: ChatEngine, options: ChatOptions = {}, session?: ChatSession) {
     const { system, tools, messages, ...defaults } = definedEntries(options, "options");
     this.engine = engine;
+    this.session = session;
     this.template = engine.template;
     this.prompts = new PromptEncoder(engine.tokenizer);
     const { definitions, executors } = parseChatTools(tools ?? []);
@@ -137,6 +140,30 @@ export class Chat {
       (deliver) => this.steps(request, deliver),
       () => ({ reply: undefined, steps: [], usage, finishReason: "abort" }),
     );
+  }
+
+  /**
+   * Writes the conversation to a file: its messages, the definitions of its tools, and what the session has computed. From
+   * it `model.restoreChat` makes a chat that goes on without computing anything again. The file takes the place of `path`
+   * in one step, as by `session.save`. A chat without an answer so far has only messages to write.
+   * @throws K2Error what `session.save` throws; `invalid-state` while an answer or a run is under way.
+   */
+  async save(path: string, options: CallOptions = {}): Promise<void> {
+    refuseUnknownKeys(requireObject(options, "options"), SAVE_KEYS, "options");
+    const signal = checkSignal(options.signal);
+    const controller = this.begin(undefined, "save");
+    const stopListening = forwardAbort(signal, controller);
+    try {
+      this.session ??= this.engine.createSession();
+      const note = encodeChatNote(this.history, this.tools);
+      if (this.session.saveWithNote === undefined) {
+        throw new K2Error("unavailable", "Expected an engine with files for save, got one without");
+      }
+      await this.session.saveWithNote(path, { signal: controller.signal }, note);
+    } finally {
+      stopListening();
+      if (this.running === controller) this.running = undefined;
+    }
   }
 
   /** Ends a running answer or run and gives back the session's memory. Later sends reject with `invalid-state`. */
@@ -299,8 +326,8 @@ export class Chat {
   }
 
   /** @param run The run that an answer belongs to. */
-  private begin(run: AbortController | undefined): AbortController {
-    this.checkFree("send", run);
+  private begin(run: AbortController | undefined, call = "send"): AbortController {
+    this.checkFree(call, run);
     this.running = new AbortController();
     return this.running;
   }
@@ -332,6 +359,8 @@ export class Chat {
     await session?.dispose();
   }
 }
+
+const SAVE_KEYS: ReadonlySet<string> = new Set(["signal"]);
 
 /** What the model reads as its own last thought when its budget is used up; cut off in the middle it would think on. */
 const THINKING_MESSAGE = "\n\nThat is enough thinking. I will answer now.\n";

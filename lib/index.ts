@@ -22,6 +22,7 @@ export type { ToolResult } from "./execute-call";
 export type { FinishPart, FinishReason, StreamPart, Usage } from "./generate/part";
 export type { Device, LoadOptions, LoadProgress } from "./load-options";
 export { forecastModel, listDevices, loadModel, type Model, type WarmOptions } from "./model";
+export type { RestoreChatOptions } from "./model-files";
 export { loadTokenizer, type ModelText, readModelText } from "./model-text";
 export type { Reply, ReplyStream } from "./reply";
 export type {

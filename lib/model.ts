@@ -1,7 +1,7 @@
 // A loaded model: an opened checkpoint, its tokenizer, and the engine that computes with it. Immutable and shared by
 // all its sessions and chats.
 
-import type { NativeEngine } from "./addon/contract";
+import type { NativeEngine, NativeSession } from "./addon/contract";
 import { loadAddon } from "./addon/load";
 import { settle, toK2Error } from "./addon/native-error";
 import { Chat, type ChatOptions } from "./chat";
@@ -19,8 +19,9 @@ import {
   toDevices,
 } from "./load-options";
 import { createChatEngine } from "./model-chat";
+import { checkRestore, type RestoreChatOptions, restoreChat, restoreSession } from "./model-files";
 import { type ModelText, readModelText } from "./model-text";
-import { type CallOptions, Session } from "./session";
+import { type CallOptions, Session, type SessionFacts } from "./session";
 import type { RenderOptions } from "./template/chat-template";
 import type { Message } from "./template/message";
 import { renderPrompt } from "./template/render-prompt";
@@ -85,6 +86,7 @@ interface ModelFacts {
   threads: number;
   contextTokens: number;
   memory: MemoryForecast;
+  prefixCacheDirectory: string;
 }
 
 /** A loaded model, shared by all its sessions and chats. Made by `loadModel`. */
@@ -103,6 +105,8 @@ export class Model {
   /** @internal */
   readonly text: ModelText;
   private readonly engine: NativeEngine;
+  /** Whether one session's pages are there for others. */
+  private readonly keepsPrefixes: boolean;
   private isDisposed = false;
 
   /** @internal Made by `loadModel`. */
@@ -116,6 +120,7 @@ export class Model {
     this.stopTokens = text.stopTokens;
     this.text = text;
     this.engine = engine;
+    this.keepsPrefixes = facts.memory.prefixCacheBytes > 0 || facts.prefixCacheDirectory !== "";
   }
 
   /** @throws K2Error `missing-tokenizer` naming the file that the checkpoint lacks. */
@@ -125,14 +130,21 @@ export class Model {
 
   /** An empty timeline. Sessions of one model may run at the same time; their steps are joined. */
   createSession(): Session {
-    if (this.isDisposed) throw new K2Error("invalid-state", "Expected a live model, got a disposed one");
-    const { contextTokens, stopTokens } = this;
-    try {
-      const native = this.engine.createSession();
-      return new Session(native, { vocabSize: this.config.vocab_size, contextTokens, stopTokens });
-    } catch (error) {
-      throw toK2Error(error);
-    }
+    return new Session(this.createNativeSession(), this.sessionFacts);
+  }
+
+  /**
+   * The session that `session.save` or `chat.save` wrote, by this process or another: it goes on with the very bits that it
+   * would have gone on with. Threads, batches and the context may be others than they were. The file is believed in nothing
+   * until all of it has been checked; no other session gets to see what came from it.
+   * @throws K2Error `io` for a file that cannot be read, `damaged-file` for one that is cut off or altered,
+   *   `incompatible-file` for one of another checkpoint, device or format version, `context-full`, `out-of-memory`,
+   *   `aborted`. Nothing is left behind.
+   */
+  async restoreSession(path: string, options: CallOptions = {}): Promise<Session> {
+    const { file, signal } = checkRestore(path, options);
+    const { session } = await restoreSession(this.createNativeSession(), this.sessionFacts, file, signal);
+    return session;
   }
 
   /**
@@ -150,14 +162,26 @@ export class Model {
   }
 
   /**
+   * The chat that `chat.save` wrote, with its messages and tools. Options of answers and `execute` of the tools are not in
+   * the file and are given again.
+   * @throws K2Error what `restoreSession` and `createChat` throw; `incompatible-file` for a session that was saved without
+   *   a chat; `invalid-argument` for tools with other definitions than the saved ones.
+   */
+  async restoreChat(path: string, options: RestoreChatOptions = {}): Promise<Chat> {
+    return restoreChat(createChatEngine(this), path, options, (file, signal) =>
+      restoreSession(this.createNativeSession(), this.sessionFacts, file, signal),
+    );
+  }
+
+  /**
    * Computes the beginning that prompts with this system prompt and these tools share, so that the first answer of a chat
    * need not: whole pages of it stay in the prefix cache as long as there is room. `tools` as for a chat; `messages` may be
    * a whole conversation to go on with.
-   * @throws K2Error `invalid-state` for a model that was loaded without `prefixCacheBytes`; what `renderPrompt` and
+   * @throws K2Error `invalid-state` for a model that was loaded without `prefixCacheBytes` and `prefixCacheDirectory`; what `renderPrompt` and
    *   `session.prefill` throw.
    */
   async warm(messages: readonly Message[], options: WarmOptions = {}): Promise<void> {
-    if (this.memory.prefixCacheBytes === 0) {
+    if (!this.keepsPrefixes) {
       throw new K2Error("invalid-state", "Expected a model with prefixCacheBytes above 0 for warm, got 0");
     }
     const { signal: given, ...render } = requireObject(options, "options");
@@ -167,7 +191,10 @@ export class Model {
     await session.prefill(ids, signal === undefined ? {} : { signal });
   }
 
-  /** Ends every call that runs (they reject with `invalid-state`) and unmaps the weights. May be called again. */
+  /**
+   * Ends every call that runs (they reject with `invalid-state`), writes what is on its way to `prefixCacheDirectory`, and
+   * unmaps the weights. May be called again.
+   */
   async dispose(): Promise<void> {
     this.isDisposed = true;
     await settle(this.engine.dispose());
@@ -176,6 +203,20 @@ export class Model {
   /** For `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose();
+  }
+
+  private get sessionFacts(): SessionFacts {
+    const { contextTokens, stopTokens } = this;
+    return { vocabSize: this.config.vocab_size, contextTokens, stopTokens };
+  }
+
+  private createNativeSession(): NativeSession {
+    if (this.isDisposed) throw new K2Error("invalid-state", "Expected a live model, got a disposed one");
+    try {
+      return this.engine.createSession();
+    } catch (error) {
+      throw toK2Error(error);
+    }
   }
 }
 

@@ -68,6 +68,7 @@ const ROOMS: readonly Room[] = [
       "lib/chat.ts",
       "lib/chat-engine.ts",
       "lib/chat-options.ts",
+      "lib/chat-note.ts",
       "lib/part-stream.ts",
       "lib/reply.ts",
       "lib/run.ts",
@@ -80,7 +81,7 @@ const ROOMS: readonly Room[] = [
   },
   {
     name: "session",
-    holds: ["lib/session.ts", "lib/decode-stream.ts"],
+    holds: ["lib/session.ts", "lib/session-files.ts", "lib/decode-stream.ts"],
     uses: ["errors", "contract", "addon", "sampling"],
   },
   {
@@ -89,6 +90,7 @@ const ROOMS: readonly Room[] = [
       "lib/model.ts",
       "lib/model-text.ts",
       "lib/model-chat.ts",
+      "lib/model-files.ts",
       "lib/load-options.ts",
       "lib/demo-model.ts",
     ],
@@ -273,7 +275,7 @@ const OUTSIDE: readonly { name: RegExp; files: RegExp; reason: string }[] = [
   {
     name: /^node:(?!timers\/promises$)/,
     files:
-      /^lib\/((template|tools|generate|grammar)\/|(chat|chat-engine|chat-options|part-stream|reply|run|run-options|execute-call|tool|sampling|errors|check)\.ts)/,
+      /^lib\/((template|tools|generate|grammar)\/|(chat|chat-engine|chat-options|chat-note|part-stream|reply|run|run-options|execute-call|tool|sampling|errors|check)\.ts)/,
     reason: "this room computes with texts and ids alone, wherever JavaScript runs",
   },
 ];

@@ -22,5 +22,6 @@ struct WeightTable {
 Result<WeightTable> ReadWeightTable(const Napi::Value& value);
 
 Result<std::vector<int32_t>> ReadIds(const Napi::Value& value, const char* name);
+Result<std::string> ReadText(const Napi::Value& value, const char* name);
 
 }  // namespace k2

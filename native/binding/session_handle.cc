@@ -59,6 +59,7 @@ Napi::Function SessionHandle::Define(Napi::Env env) {
        InstanceMethod<&SessionHandle::StartDecode>("startDecode"),
        InstanceMethod<&SessionHandle::Take>("take"), InstanceMethod<&SessionHandle::StopDecode>("stopDecode"),
        InstanceMethod<&SessionHandle::Abort>("abort"), InstanceMethod<&SessionHandle::GetTimings>("timings"),
+       InstanceMethod<&SessionHandle::Save>("save"), InstanceMethod<&SessionHandle::Restore>("restore"),
        InstanceMethod<&SessionHandle::Dispose>("dispose")});
 }
 

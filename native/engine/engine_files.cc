@@ -143,7 +143,8 @@ Status Engine::OpenPageStore() {
   page_store_ =
       std::make_unique<PageStore>(options_.prefix_cache_directory, options_.prefix_cache_directory_bytes,
                                   model_->NewCache().page_bytes());
-  const bool added = files_.Add([this] {
+  // Urgent, so that no search goes before it.
+  const bool added = files_.AddUrgent([this] {
     try {
       const Result<SessionFormat> format = FormatOfFiles();
       if (format.ok()) page_store_->Open(format.value().fingerprint, model_->backend().kernel_set());
