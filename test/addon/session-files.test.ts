@@ -4,6 +4,7 @@
 import { execFile, spawn } from "node:child_process";
 import {
   chmodSync,
+  cpSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -33,12 +34,17 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 /** What the program of the child process prints. */
-function run(...args: string[]): Promise<Record<string, unknown>> {
+function run(
+  scenario: string,
+  checkpoint: string,
+  file: string,
+  user: { uid?: number; gid?: number } = {},
+): Promise<Record<string, unknown>> {
   return new Promise((resolve, reject) => {
     execFile(
       process.execPath,
-      ["--expose-gc", program, packagePath, ...args],
-      { timeout: 110_000 },
+      ["--expose-gc", program, packagePath, scenario, checkpoint, file],
+      { timeout: 110_000, ...user },
       (error, stdout) => (error === null ? resolve(JSON.parse(stdout)) : reject(error)),
     );
   });
@@ -126,12 +132,24 @@ describe("a session", () => {
     expect(sameBits(await restored.evaluate([4]), await session.evaluate([4]))).toBe(true);
   });
 
-  it.skipIf(process.getuid?.() === 0)("cannot be saved where writing is not allowed", async () => {
-    using session = model.createSession();
-    chmodSync(folder, 0o500);
-    expect(await failure(session.save(join(folder, "session")))).toMatchObject({ code: "io" });
-    chmodSync(folder, 0o700);
-    expect(readdirSync(folder)).toEqual([]);
+  it("needs the right to write and to read", async () => {
+    const isRoot = process.getuid?.() === 0;
+    // For root everything is allowed, so another user tries.
+    const user = isRoot ? { uid: 65534, gid: 65534 } : {};
+    const copy = join(folder, "checkpoint");
+    cpSync(checkpoint, copy, { recursive: true });
+    const forbidden = join(folder, "forbidden");
+    mkdirSync(forbidden);
+    writeFileSync(join(forbidden, "session-secret"), "", { mode: 0o000 });
+    for (const path of [folder, copy, forbidden]) chmodSync(path, 0o555);
+    const told = await run("saveForbidden", copy, join(forbidden, "session"), user);
+    for (const path of [folder, copy, forbidden]) chmodSync(path, 0o755);
+    expect(told).toEqual({
+      refused: { code: "io", message: expect.stringContaining("Permission denied") },
+      unread: { code: "io" },
+      pages: { code: "io" },
+    });
+    expect(readdirSync(forbidden)).toEqual(["session-secret"]);
   });
 
   it("is busy while it is saved, and can be given up", async () => {
@@ -273,6 +291,17 @@ describe("saving", () => {
     using session = model.createSession();
     await session.save(file);
     expect(readdirSync(folder)).toEqual(["session"]);
+  });
+
+  it("and restoring let workers and the process end at any moment", { timeout: 120_000 }, async () => {
+    await run("endAtAnyMoment", checkpoint, join(folder, "session"));
+    await using model = await loadModel(checkpoint, { threads: 1, contextTokens: 4096 });
+    const saved = readdirSync(folder).filter((name) => /^session-\d+$/.test(name));
+    expect(saved.length).toBeGreaterThan(2);
+    for (const name of saved) {
+      using session = await model.restoreSession(join(folder, name));
+      expect(session.position).toBe(1000);
+    }
   });
 
   it("takes no memory for the cache that it writes", { timeout: 120_000 }, async () => {

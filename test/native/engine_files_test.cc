@@ -125,6 +125,50 @@ TEST(RestoreChangesNothingWhereItFails) {
   EXPECT(session->position.load() == 20);
 }
 
+TEST(RestoredNonsenseHarmsItsSessionAlone) {
+  // A file that was made to harm: sound in every sum, and nonsense in its rows.
+  const TinyModel model = MakeTinyModel(Storage::kBf16, Storage::kBf16);
+  const TemporaryFolder folder;
+  const std::string path = folder / "session";
+  const std::shared_ptr<Engine> engine = Load(model, {.device = "cpu", .prefix_cache_bytes = 1 << 20});
+  const Result<Sha256Digest> fingerprint = FingerprintFrom(model, model.paths, model.rows);
+  if (engine == nullptr || !fingerprint.ok()) return;
+  const std::vector<int32_t> ids = Ids(model, 20, 5);
+  const std::vector<float> expected = EvaluateAndWait(*engine, engine->CreateSession().value(), ids);
+  SessionFormat format{.fingerprint = fingerprint.value(),
+                       .backend = "cpu",
+                       .layers = model.spec.layers,
+                       .page_bytes = engine->CreateSession().value()->cache.page_bytes(),
+                       .vocab = model.spec.vocab,
+                       .context_tokens = 4096};
+  std::mt19937 random(4);
+  for (int round = 0; round < 20; ++round) {
+    SessionContent content;
+    content.tokens = Ids(model, 150, 1);
+    for (int i = 0; i < 3; ++i) {
+      auto page = std::make_shared<CachePage>(
+          std::move(AlignedBuffer::Allocate(static_cast<size_t>(format.page_bytes), "a page").value()));
+      for (size_t b = 0; b < page->bytes.size(); ++b)
+        page->bytes.data()[b] = round == 0 ? 0xff : static_cast<uint8_t>(random());
+      page->expanded = ~uint64_t{0};
+      content.pages.push_back(page);
+    }
+    EXPECT(WriteSessionFile(path, format, content, [] { return Status(); }).ok());
+    const std::shared_ptr<Session> victim = engine->CreateSession().value();
+    EXPECT(RestoreAndWait(*engine, victim, path).ok());
+    const ErrorCode code = PrefillAndWait(*engine, victim, Ids(model, 60, 2), nullptr).code();
+    EXPECT(round == 0 ? code == ErrorCode::kNumericalFault
+                      : code == ErrorCode::kNumericalFault || code == ErrorCode::kOk);
+    engine->DisposeSession(victim);
+    // The tokens of the file are in nobody's cache.
+    const std::shared_ptr<Session> other = engine->CreateSession().value();
+    std::vector<int32_t> same = Ids(model, 150, 1);
+    EXPECT(PrefillAndWait(*engine, other, same, nullptr).ok());
+    EXPECT(other->cached_tokens.load() == (round == 0 ? 0 : 128));
+  }
+  EXPECT(SameBits(EvaluateAndWait(*engine, engine->CreateSession().value(), ids), expected));
+}
+
 TEST(FingerprintKnowsTheCheckpointAndNotItsFiles) {
   const TinyModel model = MakeTinyModel(Storage::kF8E4m3, Storage::kInt4);
   const Result<Sha256Digest> digest = FingerprintFrom(model, model.paths, model.rows);

@@ -298,6 +298,38 @@ TEST(EngineStartedAgainFindsWhatItDecoded) {
   EXPECT(DecodeAndWait(*engine, session, 100) == further);
 }
 
+TEST(EngineStoresWhatTakesThePlaceOfAStoredPage) {
+  const TinyModel model = MakeTinyModel(Storage::kBf16, Storage::kInt4);
+  const TemporaryFolder folder;
+  const EngineOptions options = WithDirectory(folder.path(), AttentionChoice::kAbsorbed, 0);
+  const std::vector<int32_t> first = Ids(model, 130, 1), rest = Ids(model, 60, 2);
+  std::vector<int32_t> second(first.begin(), first.begin() + 100);
+  second.insert(second.end(), rest.begin(), rest.end());
+  {
+    const std::shared_ptr<Engine> engine = Load(model, options);
+    if (engine == nullptr) return;
+    const std::shared_ptr<Session> session = engine->CreateSession().value();
+    EXPECT(PrefillAndWait(*engine, session, first, nullptr).ok());
+    // Once the pages are written nobody else holds them, and the session writes into its own.
+    for (int i = 0; i < 1000 && folder.Names().size() < 2; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    std::promise<void> done;
+    EXPECT(engine->Rewind(session, 100, [&](Status) { done.set_value(); }).ok());
+    done.get_future().get();
+    EXPECT(PrefillAndWait(*engine, session, rest, nullptr).ok());
+    DisposeAndWait(*engine);
+    EXPECT(folder.Names().size() == 3);
+  }
+  for (const std::vector<int32_t>& ids : {first, second}) {
+    const std::shared_ptr<Engine> engine = Load(model, options);
+    if (engine == nullptr) return;
+    const std::shared_ptr<Session> session = engine->CreateSession().value();
+    EXPECT(PrefillAndWait(*engine, session, ids, nullptr).ok());
+    EXPECT(session->cached_tokens.load() == 128);
+  }
+}
+
 TEST(EngineComputesAnewWhatIsDamaged) {
   const TinyModel model = MakeTinyModel(Storage::kBf16, Storage::kInt4);
   const std::vector<int32_t> ids = Ids(model, 470, 4);

@@ -1,10 +1,27 @@
 // A process of its own for session-files.test.ts and stored-pages.test.ts. Prints one JSON object.
 
 const { statSync } = require("node:fs");
-const [packagePath, scenario, checkpoint, file, mode] = process.argv.slice(2);
+const { Worker, isMainThread, parentPort, threadId, workerData } = require("node:worker_threads");
+const [packagePath, scenario, checkpoint, file, mode] = isMainThread ? process.argv.slice(2) : workerData;
 const { loadModel } = require(packagePath);
 
 const idsOf = (count, first) => [first, ...Array.from({ length: count - 1 }, (_, i) => 1 + (i % 40))];
+
+async function saveAndRestoreForEver() {
+  const model = await loadModel(checkpoint, {
+    threads: 1,
+    contextTokens: 4096,
+    prefixCacheDirectory: `${file}-pages`,
+  });
+  const session = model.createSession();
+  await session.prefill(idsOf(1000, 2 + threadId));
+  for (let i = 0; ; i += 1) {
+    const saving = session.save(`${file}-${threadId}`);
+    if (i === 0) parentPort?.postMessage("at work");
+    await saving;
+    (await model.restoreSession(`${file}-${threadId}`)).dispose();
+  }
+}
 
 const scenarios = {
   /** Restores, decodes and evaluates. */
@@ -27,6 +44,39 @@ const scenarios = {
     await sessions[1].prefill(idsOf(3000, 3));
     console.log("saving");
     for (;;) for (const session of sessions) await session.save(file);
+  },
+
+  /** Worker threads and then the process end while they save and restore. */
+  async endAtAnyMoment() {
+    for (let i = 0; i < 6; i += 1) {
+      const workers = Array.from(
+        { length: 2 },
+        () => new Worker(__filename, { workerData: [packagePath, "inWorker", checkpoint, file] }),
+      );
+      await Promise.all(workers.map((worker) => new Promise((resolve) => worker.once("message", resolve))));
+      await new Promise((resolve) => setTimeout(resolve, 3 * i));
+      await Promise.all(workers.map((worker) => worker.terminate()));
+    }
+    saveAndRestoreForEver();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    console.log("{}");
+    process.exit(0);
+  },
+  inWorker: () => saveAndRestoreForEver(),
+
+  /** Where its user has no right to write. */
+  async saveForbidden() {
+    const model = await loadModel(checkpoint, { threads: 1 });
+    const session = model.createSession();
+    const refused = await session.save(file).catch(({ code, message }) => ({ code, message }));
+    const unread = await model.restoreSession(`${file}-secret`).catch(({ code }) => ({ code }));
+    const pages = await loadModel(checkpoint, { prefixCacheDirectory: `${file}-pages` }).catch(
+      ({ code }) => ({
+        code,
+      }),
+    );
+    await model.dispose();
+    return { refused, unread, pages };
   },
 
   /** How much the process grows while it saves. */
@@ -64,4 +114,6 @@ const scenarios = {
   },
 };
 
-scenarios[scenario]().then((result) => console.log(JSON.stringify(result)));
+scenarios[scenario]().then((result) => {
+  if (isMainThread) console.log(JSON.stringify(result));
+});
