@@ -6,7 +6,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <random>
+#include <thread>
 
 #include "base/crc32c.h"
 #include "base/sha256.h"
@@ -118,6 +120,34 @@ TEST(NewFileRefusesWhatIsNoFile) {
     EXPECT(InputFile::Open(folder / name).status().code() == ErrorCode::kIo);
   }
   EXPECT((folder.Names() == std::vector<std::string>{"folder", "pipe"}));
+}
+
+TEST(NewFileOfManyWritersIsAlwaysThatOfOne) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "x";
+  WriteBytes(path, std::string(5000, 'z'));
+  std::atomic<int> published{0};
+  std::atomic<bool> failed{false};
+  std::vector<std::thread> writers;
+  for (const char letter : {'a', 'b', 'c'}) {
+    writers.emplace_back([&, letter] {
+      const std::string content(5000, letter);
+      for (int i = 0; i < 2000; ++i) {
+        Result<NewFile> file = NewFile::Create(path);
+        if (!file.ok()) continue;
+        const Status written = file.value().Write(content.data(), content.size());
+        if (!written.ok() || !file.value().Publish(false).ok()) failed.store(true);
+        ++published;
+      }
+    });
+  }
+  for (int i = 0; i < 2000; ++i) {
+    const std::string content = ReadBytes(path);
+    if (content != std::string(5000, content.empty() ? '-' : content[0])) failed.store(true);
+  }
+  for (std::thread& writer : writers) writer.join();
+  EXPECT(!failed.load() && published.load() > 100);
+  EXPECT(folder.Names() == std::vector<std::string>{"x"});
 }
 
 TEST(NewFileSurvivesEveryFailedCall) {

@@ -163,9 +163,11 @@ TEST(SessionFileKnowsThePlaceOfEveryBlock) {
   const std::string sound = ReadBytes(path);
   constexpr size_t kBlock = (1 << 20) + 4;
   EXPECT(sound.size() > kHeaderBytes + 3 * kBlock);
+  // Both hold nothing but rows, of which all bytes are possible.
+  const size_t second = kHeaderBytes + kBlock, third = second + kBlock;
   std::string swapped = sound;
-  swapped.replace(kHeaderBytes, kBlock, sound, kHeaderBytes + kBlock, kBlock);
-  swapped.replace(kHeaderBytes + kBlock, kBlock, sound, kHeaderBytes, kBlock);
+  swapped.replace(second, kBlock, sound, third, kBlock);
+  swapped.replace(third, kBlock, sound, second, kBlock);
   WriteBytes(path, swapped);
   EXPECT(ReadStatus(path, format).code() == ErrorCode::kDamagedFile);
   // A block of another file, whose header differs by its tokens alone.
@@ -202,6 +204,30 @@ TEST(SessionFileBelievesNoHeader) {
     }
   }
   EXPECT(AllocatedBytes() == allocated);
+
+  // A number of tokens whose sizes wrap around to those of a small file: 64 v tokens take 8 * 289 v bytes.
+  uint64_t inverse = 1;  // of 289, by Newton's iteration modulo 2^64
+  for (int i = 0; i < 6; ++i) inverse *= 2 - 289 * inverse;
+  int wrapped = 0;
+  for (uint64_t payload = 8; payload < 4096; payload += 8) {
+    const uint64_t v = payload / 8 * inverse & ((uint64_t{1} << 61) - 1);
+    if (v < 1000 || v >= uint64_t{1} << 58) continue;
+    std::string bytes = sound.substr(0, kHeaderBytes) + std::string(payload, '\0');
+    const uint64_t tokens = 64 * v, none = 0;
+    std::memcpy(&bytes[80], &tokens, 8);
+    std::memcpy(&bytes[88], &none, 8);  // nothing pending, no logits
+    std::memcpy(&bytes[96], &none, 8);  // no note
+    std::memcpy(&bytes[104], &payload, 8);
+    FixHeader(bytes);
+    const uint32_t header = Crc32c(0, bytes.data(), kChecksumAt);
+    const uint32_t seed = Crc32c(header, &none, sizeof none);
+    const uint32_t checksum = Crc32c(seed, &bytes[kHeaderBytes], payload);
+    bytes.append(reinterpret_cast<const char*>(&checksum), sizeof checksum);
+    WriteBytes(path, bytes);
+    EXPECT(ReadStatus(path, format).code() == ErrorCode::kDamagedFile);
+    ++wrapped;
+  }
+  EXPECT(wrapped > 10);
 }
 
 TEST(SessionFileSaysWhatDoesNotFit) {
