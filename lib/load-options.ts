@@ -45,7 +45,8 @@ export interface LoadOptions {
   /**
    * A directory for such pages that outlives the process: after a restart a known beginning is read from there and not
    * computed. Made where there is none; may be shared by processes and checkpoints. Its files tell what was talked about,
-   * and are readable by their owner only. Default: none. Does not change any result.
+   * and are readable by their owner only. Pages that wait to be written take at most 2 GiB of memory. Default: none. Does
+   * not change any result.
    */
   prefixCacheDirectory?: string;
   /** Most bytes of the files in `prefixCacheDirectory`; the least recently used go first. Default: 8 GiB. */

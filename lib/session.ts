@@ -128,8 +128,8 @@ export class Session {
    * is written beside `path` and takes its place in one step: whatever happens meanwhile, `path` holds the old content or
    * the new. Other sessions go on; this one is busy until the promise settles. Takes about
    * `model.memory.cacheBytes / model.contextTokens` bytes a token.
-   * @throws K2Error `io` naming the file (no such folder, no space, no permission), `aborted`, `invalid-state`,
-   *   `invalid-argument`; no partial file is left.
+   * @throws K2Error `io` naming the file (no such folder, no space, no permission, another writer at work), `aborted`,
+   *   `invalid-state`, `invalid-argument`; no partial file is left.
    */
   async save(path: string, options: CallOptions = {}): Promise<void> {
     await this.saveWithNote(path, options, "");

@@ -1,6 +1,7 @@
 #include "model/fingerprint.h"
 
 #include <algorithm>
+#include <bit>
 #include <vector>
 
 namespace k2 {
