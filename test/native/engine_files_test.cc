@@ -48,6 +48,29 @@ Result<Sha256Digest> FingerprintFrom(const TinyModel& model, const std::vector<s
 
 }  // namespace
 
+TEST(FileThreadServesWhatIsUrgentFirst) {
+  std::string order;
+  std::promise<void> entered, added;
+  FileThread files;
+  EXPECT(files.Add([&] {
+    entered.set_value();
+    added.get_future().get();
+    order += 'a';
+    files.ServeUrgent();
+    order += 'b';
+  }));
+  entered.get_future().get();
+  for (const char letter : {'c', 'd'}) EXPECT(files.Add([&order, letter] { order += letter; }));
+  for (const char letter : {'1', '2'}) EXPECT(files.AddUrgent([&order, letter] { order += letter; }));
+  added.set_value();
+  // Nothing that was added is lost, and nothing is taken afterwards.
+  files.Stop();
+  EXPECT(order == "a12bcd");
+  EXPECT(!files.Add([&] { order += 'x'; }) && !files.AddUrgent([&] { order += 'y'; }));
+  files.Stop();
+  EXPECT(order == "a12bcd");
+}
+
 TEST(RestoredSessionGoesOnAsIfNothingHadHappened) {
   const TinyModel model = MakeTinyModel(Storage::kBf16, Storage::kInt4);
   const TemporaryFolder folder;
