@@ -25,6 +25,8 @@ export interface ChatSession {
   decode(
     options: SamplingOptions & Required<DecodeLimits> & { signal: AbortSignal } & GrammarOptions,
   ): TokenSource;
+  /** Writes the timeline and `note` to a file; absent where that is not possible. */
+  saveWithNote?(path: string, options: { signal: AbortSignal }, note: string): Promise<void>;
   dispose(): void | Promise<void>;
 }
 

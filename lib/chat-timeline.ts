@@ -7,13 +7,14 @@ import type { Routing, RoutingOptions, SessionOptions } from "./routing";
 import type { SessionTimings } from "./session";
 
 export class ChatTimeline {
-  private current: ChatSession | undefined;
   /** Calls of `routing` that have the session until this settles, which it does without an error. */
   private reading: Promise<unknown> | undefined;
 
   constructor(
     private readonly engine: ChatEngine,
     private readonly options: SessionOptions,
+    /** A session to go on with; by default the first call begins one. */
+    private current?: ChatSession | undefined,
   ) {}
 
   /** The session that the last prefill has used. */
@@ -37,6 +38,17 @@ export class ChatTimeline {
     const routing = Promise.resolve(this.reading).then(() => session.routing!(options));
     this.reading = routing.catch(() => {});
     return routing;
+  }
+
+  /** Writes the timeline and `note` to a file. */
+  async save(path: string, note: string, signal: AbortSignal): Promise<void> {
+    await this.reading;
+    this.current ??= this.engine.createSession(this.options);
+    const { current: session } = this;
+    if (session.saveWithNote === undefined) {
+      throw new K2Error("unavailable", "Expected an engine with files for save, got one without");
+    }
+    await session.saveWithNote(path, { signal }, note);
   }
 
   /** Brings the timeline to `ids`, keeping their common beginning; gives the number of ids that it did not compute. */

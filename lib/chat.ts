@@ -8,12 +8,20 @@ import {
   makeRoom,
   parseCompact,
 } from "./chat-compact";
-import type { ChatEngine } from "./chat-engine";
+import type { ChatEngine, ChatSession } from "./chat-engine";
 import { ChatGrammars } from "./chat-grammars";
+import { type ChatNote, encodeChatNote } from "./chat-note";
 import { definedEntries, parseTurn, type Turn, type TurnOptions } from "./chat-options";
 import { attempt, forwardAbort, parseInput } from "./chat-request";
 import { ChatTimeline } from "./chat-timeline";
-import { invalidArgument, optionalBoolean, requireString } from "./check";
+import {
+  checkSignal,
+  invalidArgument,
+  optionalBoolean,
+  refuseUnknownKeys,
+  requireObject,
+  requireString,
+} from "./check";
 import type { Compaction } from "./compact/compact-options";
 import { type ContextUse, contextFull, contextUse } from "./context-use";
 import { K2Error } from "./errors";
@@ -32,7 +40,7 @@ import {
   RunStream,
 } from "./run-options";
 import type { SampledToken, SamplingOptions } from "./sampling";
-import type { SessionTimings } from "./session";
+import type { CallOptions, SessionTimings } from "./session";
 import { canonicalToolCalls } from "./template/call-ids";
 import type { ChatTemplate, RenderOptions } from "./template/chat-template";
 import { type Message, parseMessages } from "./template/message";
@@ -65,6 +73,12 @@ export type SendOptions<Value = unknown> = TurnOptions<Value> &
 /** Text is a message of the user. Results of tools are messages of role "tool". */
 export type SendInput = string | Message | readonly Message[];
 
+/** What a chat goes on with that comes from a file, besides its messages. */
+export interface RestoredChat {
+  session: ChatSession;
+  nextCall: ChatNote["nextCall"];
+}
+
 /** A conversation: its history, its tools, and one answer at a time. Made by `model.createChat()`. */
 export class Chat {
   /** What the model may call, as declared. */
@@ -82,19 +96,25 @@ export class Chat {
   /** Ends the run that is under way; undefined between runs. */
   private activeRun: AbortController | undefined;
   /** Of the next call, if it is beyond those of the history: ids of calls that were compacted away do not come again. */
-  private nextCall = 0;
+  private nextCall: number;
   private isDisposed = false;
 
   /**
    * @throws K2Error `invalid-argument` for wrong options; `missing-tokenizer` or `unsupported-checkpoint` from an engine
    *   that has no chat layout.
+   * @param restored What goes on from a file; by default the first answer begins a session.
    */
-  constructor(engine: ChatEngine, options: ChatOptions = {}) {
+  constructor(engine: ChatEngine, options: ChatOptions = {}, restored?: RestoredChat) {
     const { system, tools, messages, trace, ...defaults } = definedEntries(options, "options");
     this.engine = engine;
     this.template = engine.template;
     this.prompts = new PromptEncoder(engine.tokenizer);
-    this.timeline = new ChatTimeline(engine, { trace: optionalBoolean(trace, "trace") ?? false });
+    this.timeline = new ChatTimeline(
+      engine,
+      { trace: optionalBoolean(trace, "trace") ?? false },
+      restored?.session,
+    );
+    this.nextCall = restored?.nextCall ?? 0;
     const { definitions, executors } = parseChatTools(tools ?? []);
     this.tools = definitions;
     this.executors = executors;
@@ -206,6 +226,27 @@ export class Chat {
     } finally {
       stopListening();
       this.running = undefined;
+    }
+  }
+
+  /**
+   * Writes the conversation to a file: its messages, the definitions of its tools, and what the session has computed. From
+   * it `model.restoreChat` makes a chat that goes on without computing anything again. The file takes the place of `path`
+   * in one step, as by `session.save`. A chat without an answer so far has only messages to write.
+   * @throws K2Error what `session.save` throws; `invalid-state` while an answer or a run is under way.
+   */
+  async save(path: string, options: CallOptions = {}): Promise<void> {
+    refuseUnknownKeys(requireObject(options, "options"), SAVE_KEYS, "options");
+    const signal = checkSignal(options.signal);
+    const controller = this.begin(undefined, "save");
+    const stopListening = forwardAbort(signal, controller);
+    try {
+      const nextCall = Math.max(this.nextCall, canonicalToolCalls(this.history).nextCall);
+      const note = encodeChatNote({ messages: this.history, tools: this.tools, nextCall });
+      await this.timeline.save(path, note, controller.signal);
+    } finally {
+      stopListening();
+      if (this.running === controller) this.running = undefined;
     }
   }
 
@@ -382,8 +423,8 @@ export class Chat {
   }
 
   /** @param run The run that an answer belongs to. */
-  private begin(run: AbortController | undefined): AbortController {
-    this.checkFree("send", run);
+  private begin(run: AbortController | undefined, call = "send"): AbortController {
+    this.checkFree(call, run);
     this.running = new AbortController();
     return this.running;
   }
@@ -415,6 +456,8 @@ export class Chat {
     return parseTurn({ ...this.defaults, ...definedEntries(options, "options") }, this.engine, this.tools);
   }
 }
+
+const SAVE_KEYS: ReadonlySet<string> = new Set(["signal"]);
 
 /** The decode of a prompt that leaves no room. */
 const FULL: TokenSource = { end: "context-full", async *[Symbol.asyncIterator]() {} };

@@ -25,6 +25,10 @@ export type K2ErrorCode =
   | "invalid-state"
   /** The caller's AbortSignal fired. */
   | "aborted"
+  /** A file of a session is cut off, altered, or not one. `details.file`. */
+  | "damaged-file"
+  /** A sound file of a session, but of another checkpoint, device or version of the format. `details.file`. */
+  | "incompatible-file"
   /** A defect of this library. Please report it with the message. */
   | "internal";
 

@@ -33,6 +33,7 @@ export type { FinishPart, FinishReason, StreamPart, Usage } from "./generate/par
 export type { GrammarProgram } from "./grammar/program";
 export type { Device, LoadOptions, LoadProgress } from "./load-options";
 export { forecastModel, listDevices, loadModel, type Model, type WarmOptions } from "./model";
+export type { RestoreChatOptions } from "./model-files";
 export { loadTokenizer, type ModelText, readModelText } from "./model-text";
 export type { FormattedValue, Reply, ReplyStream } from "./reply";
 export { createGrammar, type ResponseFormat } from "./response-format";

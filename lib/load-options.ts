@@ -4,6 +4,7 @@ import { availableParallelism } from "node:os";
 import type { EngineOptions, NativeBackend } from "./addon/contract";
 import { checkSignal, invalidArgument, refuseUnknownKeys, requireObject } from "./check";
 import { K2Error } from "./errors";
+import { checkPath } from "./session-files";
 import { type ChatTemplateName, TEMPLATE_NAMES } from "./template/choose-template";
 
 /** How far loading has come. */
@@ -41,6 +42,15 @@ export interface LoadOptions {
    * 0 (default): they share nothing but by `fork`. Does not change any result, only the time that a known beginning takes.
    */
   prefixCacheBytes?: number;
+  /**
+   * A directory for such pages that outlives the process: after a restart a known beginning is read from there and not
+   * computed. Made where there is none; may be shared by processes and checkpoints. Its files tell what was talked about,
+   * and are readable by their owner only. Pages that wait to be written take at most 2 GiB of memory. Default: none. Does
+   * not change any result.
+   */
+  prefixCacheDirectory?: string;
+  /** Most bytes of the files in `prefixCacheDirectory`; the least recently used go first. Default: 8 GiB. */
+  prefixCacheDirectoryBytes?: number;
   /** Told how far loading has come. What it throws ends loading. */
   onProgress?: (progress: LoadProgress) => void;
   /** Rejects loading with `aborted`. */
@@ -76,12 +86,15 @@ const KEYS: ReadonlySet<string> = new Set<keyof LoadOptions>([
   "batchTokens",
   "chatTemplate",
   "prefixCacheBytes",
+  "prefixCacheDirectory",
+  "prefixCacheDirectoryBytes",
   "onProgress",
   "signal",
 ]);
 const ATTENTION = { auto: 0, absorbed: 1, expanded: 2 } as const;
 const DEFAULT_CONTEXT = 32_768;
 const DEFAULT_BATCH = 512;
+const DEFAULT_DIRECTORY_BYTES = 8 * 2 ** 30;
 
 export function toDevices(backends: readonly NativeBackend[]): Device[] {
   return backends.map(({ name, available, reason, kernels }) => ({
@@ -110,6 +123,14 @@ export function checkLoadOptions(value: unknown, devices: readonly Device[]): Ch
   if (isa !== "" && !device.isas.includes(isa as string)) {
     throw invalidArgument(`one of ${device.isas.join(", ")} on this machine`, "isa", isa);
   }
+  const directory =
+    options.prefixCacheDirectory === undefined
+      ? ""
+      : checkPath(options.prefixCacheDirectory, "prefixCacheDirectory");
+  if (directory === "" && options.prefixCacheDirectoryBytes !== undefined) {
+    const got = options.prefixCacheDirectoryBytes;
+    throw invalidArgument("undefined without prefixCacheDirectory", "prefixCacheDirectoryBytes", got);
+  }
   if (onProgress !== undefined && typeof onProgress !== "function") {
     throw invalidArgument("a function", "onProgress", onProgress);
   }
@@ -121,6 +142,9 @@ export function checkLoadOptions(value: unknown, devices: readonly Device[]): Ch
       attention: ATTENTION[attention as keyof typeof ATTENTION],
       batchTokens: integer("batchTokens", 65_536) ?? DEFAULT_BATCH,
       prefixCacheBytes: integer("prefixCacheBytes", Number.MAX_SAFE_INTEGER, 0) ?? 0,
+      prefixCacheDirectory: directory,
+      prefixCacheDirectoryBytes:
+        integer("prefixCacheDirectoryBytes", Number.MAX_SAFE_INTEGER) ?? DEFAULT_DIRECTORY_BYTES,
     },
     contextTokens: integer("contextTokens", 1 << 24),
     chatTemplate: checkChatTemplate(options.chatTemplate),

@@ -1,7 +1,7 @@
 // A loaded model: an opened checkpoint, its tokenizer, and the engine that computes with it. Immutable and shared by
 // all its sessions and chats.
 
-import type { NativeEngine } from "./addon/contract";
+import type { NativeEngine, NativeSession } from "./addon/contract";
 import { loadAddon } from "./addon/load";
 import { settle, toK2Error } from "./addon/native-error";
 import { Chat, type ChatOptions } from "./chat";
@@ -21,6 +21,7 @@ import {
   toDevices,
 } from "./load-options";
 import { createChatEngine } from "./model-chat";
+import { checkRestore, type RestoreChatOptions, restoreChat, restoreSession } from "./model-files";
 import { type ModelText, readModelText } from "./model-text";
 import { checkSessionOptions, type RoutingShape, type SessionOptions } from "./routing";
 import { type CallOptions, Session, type SessionFacts } from "./session";
@@ -88,6 +89,7 @@ interface ModelFacts {
   threads: number;
   contextTokens: number;
   memory: MemoryForecast;
+  prefixCacheDirectory: string;
 }
 
 /** A loaded model, shared by all its sessions and chats. Made by `loadModel`. */
@@ -107,6 +109,8 @@ export class Model {
   readonly text: ModelText;
   private readonly engine: NativeEngine;
   private readonly grammars: Grammars;
+  /** Whether one session's pages are there for others. */
+  private readonly keepsPrefixes: boolean;
   private isDisposed = false;
 
   /** @internal Made by `loadModel`. */
@@ -121,6 +125,7 @@ export class Model {
     this.text = text;
     this.engine = engine;
     this.grammars = new Grammars(engine, async () => this.tokenizer.tokenTable());
+    this.keepsPrefixes = facts.memory.prefixCacheBytes > 0 || facts.prefixCacheDirectory !== "";
   }
 
   /** @throws K2Error `missing-tokenizer` naming the file that the checkpoint lacks. */
@@ -135,17 +140,22 @@ export class Model {
    */
   createSession(options: SessionOptions = {}): Session {
     const { trace } = checkSessionOptions(options);
-    if (this.isDisposed) throw new K2Error("invalid-state", "Expected a live model, got a disposed one");
-    const { contextTokens, stopTokens, grammars } = this;
-    try {
-      const native = this.engine.createSession(trace);
-      const vocabSize = this.config.vocab_size;
-      const facts: SessionFacts = { vocabSize, contextTokens, stopTokens, grammars };
-      if (trace) facts.routing = routingShape(this.config);
-      return new Session(native, facts);
-    } catch (error) {
-      throw toK2Error(error);
-    }
+    return new Session(this.createNativeSession(trace), this.sessionFacts(trace));
+  }
+
+  /**
+   * The session that `session.save` or `chat.save` wrote, by this process or another: it goes on with the very bits that it
+   * would have gone on with. Threads, batches and the context may be others than they were. The file is believed in nothing
+   * until all of it has been checked; no other session gets to see what came from it.
+   * @throws K2Error `io` for a file that cannot be read, `damaged-file` for one that is cut off or altered,
+   *   `incompatible-file` for one of another checkpoint, device or format version, `context-full`, `out-of-memory`,
+   *   `aborted`. Nothing is left behind.
+   */
+  async restoreSession(path: string, options: CallOptions = {}): Promise<Session> {
+    const { file, signal } = checkRestore(path, options);
+    const native = this.createNativeSession(false);
+    const { session } = await restoreSession(native, this.sessionFacts(false), file, signal);
+    return session;
   }
 
   /**
@@ -163,14 +173,27 @@ export class Model {
   }
 
   /**
+   * The chat that `chat.save` wrote, with its messages and tools. Options of answers and `execute` of the tools are not in
+   * the file and are given again.
+   * @throws K2Error what `restoreSession` and `createChat` throw; `incompatible-file` for a session that was saved without
+   *   a chat; `invalid-argument` for tools with other definitions than the saved ones.
+   */
+  async restoreChat(path: string, options: RestoreChatOptions = {}): Promise<Chat> {
+    const trace = options?.trace === true;
+    return restoreChat(createChatEngine(this), path, options, (file, signal) =>
+      restoreSession(this.createNativeSession(trace), this.sessionFacts(trace), file, signal),
+    );
+  }
+
+  /**
    * Computes the beginning that prompts with this system prompt and these tools share, so that the first answer of a chat
    * need not: whole pages of it stay in the prefix cache as long as there is room. `tools` as for a chat; `messages` may be
    * a whole conversation to go on with.
-   * @throws K2Error `invalid-state` for a model that was loaded without `prefixCacheBytes`; what `renderPrompt` and
+   * @throws K2Error `invalid-state` for a model that was loaded without `prefixCacheBytes` and `prefixCacheDirectory`; what `renderPrompt` and
    *   `session.prefill` throw.
    */
   async warm(messages: readonly Message[], options: WarmOptions = {}): Promise<void> {
-    if (this.memory.prefixCacheBytes === 0) {
+    if (!this.keepsPrefixes) {
       throw new K2Error("invalid-state", "Expected a model with prefixCacheBytes above 0 for warm, got 0");
     }
     const { signal: given, ...render } = requireObject(options, "options");
@@ -180,7 +203,10 @@ export class Model {
     await session.prefill(ids, signal === undefined ? {} : { signal });
   }
 
-  /** Ends every call that runs (they reject with `invalid-state`) and unmaps the weights. May be called again. */
+  /**
+   * Ends every call that runs (they reject with `invalid-state`), writes what is on its way to `prefixCacheDirectory`, and
+   * unmaps the weights. May be called again.
+   */
   async dispose(): Promise<void> {
     this.isDisposed = true;
     await settle(this.engine.dispose());
@@ -189,6 +215,21 @@ export class Model {
   /** For `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose();
+  }
+
+  private sessionFacts(trace: boolean): SessionFacts {
+    const { contextTokens, stopTokens, grammars } = this;
+    const facts = { vocabSize: this.config.vocab_size, contextTokens, stopTokens, grammars };
+    return trace ? { ...facts, routing: routingShape(this.config) } : facts;
+  }
+
+  private createNativeSession(trace: boolean): NativeSession {
+    if (this.isDisposed) throw new K2Error("invalid-state", "Expected a live model, got a disposed one");
+    try {
+      return this.engine.createSession(trace);
+    } catch (error) {
+      throw toK2Error(error);
+    }
   }
 }
 

@@ -17,6 +17,7 @@ import {
   toNativeSampling,
   toTokenIds,
 } from "./sampling";
+import { checkPath, settleFile } from "./session-files";
 
 /** Options of one call of a session. */
 export interface CallOptions {
@@ -143,6 +144,28 @@ export class Session {
       {},
       () => this.native.fork(),
       (native) => new Session(native, this.facts, this.timeline.slice()),
+    );
+  }
+
+  /**
+   * Writes the whole session to a file, from which `model.restoreSession` makes it again, also in another process. The file
+   * is written beside `path` and takes its place in one step: whatever happens meanwhile, `path` holds the old content or
+   * the new. Other sessions go on; this one is busy until the promise settles. Takes about
+   * `model.memory.cacheBytes / model.contextTokens` bytes a token.
+   * @throws K2Error `io` naming the file (no such folder, no space, no permission, another writer at work), `aborted`,
+   *   `invalid-state`, `invalid-argument`; no partial file is left.
+   */
+  async save(path: string, options: CallOptions = {}): Promise<void> {
+    await this.saveWithNote(path, options, "");
+  }
+
+  /** @internal Like `save`, with a text of at most 64 MiB that restoring gives back. */
+  async saveWithNote(path: string, options: CallOptions, note: string): Promise<void> {
+    const file = checkPath(path);
+    await this.run(
+      options,
+      () => settleFile(this.native.save(file, note), file),
+      () => {},
     );
   }
 

@@ -71,6 +71,7 @@ const ROOMS: readonly Room[] = [
       "lib/chat-engine.ts",
       "lib/chat-grammars.ts",
       "lib/chat-options.ts",
+      "lib/chat-note.ts",
       "lib/chat-request.ts",
       "lib/chat-timeline.ts",
       "lib/context-use.ts",
@@ -89,7 +90,13 @@ const ROOMS: readonly Room[] = [
   },
   {
     name: "session",
-    holds: ["lib/session.ts", "lib/decode-stream.ts", "lib/grammars.ts", "lib/routing.ts"],
+    holds: [
+      "lib/session.ts",
+      "lib/session-files.ts",
+      "lib/decode-stream.ts",
+      "lib/grammars.ts",
+      "lib/routing.ts",
+    ],
     uses: ["errors", "contract", "addon", "sampling"],
     typesOf: ["grammar (lib)"],
   },
@@ -99,6 +106,7 @@ const ROOMS: readonly Room[] = [
       "lib/model.ts",
       "lib/model-text.ts",
       "lib/model-chat.ts",
+      "lib/model-files.ts",
       "lib/load-options.ts",
       "lib/demo-model.ts",
     ],
@@ -285,7 +293,7 @@ const OUTSIDE: readonly { name: RegExp; files: RegExp; reason: string }[] = [
   {
     name: /^node:(?!timers\/promises$)/,
     files:
-      /^lib\/((template|tools|generate|grammar)\/|(chat|chat-engine|chat-grammars|chat-options|part-stream|reply|response-format|run|run-options|execute-call|tool|typed-schema|sampling|errors|check)\.ts)/,
+      /^lib\/((template|tools|generate|grammar|compact)\/|(chat|chat-[a-z]+|context-use|part-stream|reply|response-format|run|run-options|execute-call|thinking-budget|tool|typed-schema|sampling|errors|check)\.ts)/,
     reason: "this room computes with texts and ids alone, wherever JavaScript runs",
   },
 ];

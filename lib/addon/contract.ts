@@ -125,6 +125,10 @@ export interface EngineOptions {
   batchTokens: number;
   /** Most memory of the prefix cache; 0 switches it off. Does not change any bit of the results. */
   prefixCacheBytes: number;
+  /** Absolute path of the directory that holds pages beyond the process; "" without one. */
+  prefixCacheDirectory: string;
+  /** Most bytes of the files in it. */
+  prefixCacheDirectoryBytes: number;
 }
 
 export interface NativeSampling {
@@ -203,6 +207,12 @@ export interface NativeRouting {
   isKnown: Uint8Array;
 }
 
+/** What a file of a session holds, beside what the engine took. */
+export interface NativeRestored {
+  ids: Int32Array;
+  note: string;
+}
+
 /** Failed native promises reject with an Error that carries `code` (K2ErrorCode) and `details`. */
 export interface NativeSession {
   readonly position: number;
@@ -233,6 +243,10 @@ export interface NativeSession {
   /** Makes the running call reject with `aborted` before its next layer; the timeline returns to where it was. */
   abort(): void;
   timings(): NativeTimings;
+  /** Replaces the file at an absolute path in one step. `note` is given back by `restore`. */
+  save(path: string, note: string): Promise<void>;
+  /** For an empty session, which stays empty when this rejects. */
+  restore(path: string): Promise<NativeRestored>;
   dispose(): void;
 }
 

@@ -8,6 +8,7 @@ const CpuFeatures& DetectCpu() {
 #if defined(__x86_64__)
     // The compiler's runtime also asks the operating system whether it saves the wide registers.
     __builtin_cpu_init();
+    found.crc32c = __builtin_cpu_supports("sse4.2");
     found.avx2_fma =
         __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
     found.avx512 = found.avx2_fma && __builtin_cpu_supports("avx512f") &&

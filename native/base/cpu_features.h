@@ -4,6 +4,7 @@
 namespace k2 {
 
 struct CpuFeatures {
+  bool crc32c = false;    // the instruction of SSE4.2
   bool avx2_fma = false;  // AVX2, FMA and F16C
   bool avx512 = false;    // AVX-512 F, BW, DQ, VL
   bool avx512_vnni = false;

@@ -21,6 +21,8 @@ enum class ErrorCode {
   kNumericalFault,
   kInvalidState,
   kAborted,
+  kDamagedFile,
+  kIncompatibleFile,
   kInternal,
 };
 

@@ -130,6 +130,8 @@ Result<EngineOptions> ReadEngineOptions(const Napi::Value& value) {
   const int64_t attention = f.Integer("attention");
   options.batch_tokens = f.Integer("batchTokens");
   options.prefix_cache_bytes = f.Integer("prefixCacheBytes");
+  options.prefix_cache_directory = f.Text("prefixCacheDirectory");
+  options.prefix_cache_directory_bytes = f.Integer("prefixCacheDirectoryBytes");
   K2_RETURN_IF_ERROR(f.status());
   if (threads < 1 || threads > 1024) return Expected("1..1024", "threads");
   if (attention < 0 || attention > 2) return Expected("0, 1 or 2", "attention");
@@ -218,6 +220,11 @@ Result<std::shared_ptr<const GrammarProgram>> ReadGrammar(const Napi::Value& val
     if (source.imports.back() == nullptr) return Expected("grammars", "imports");
   }
   return GrammarProgram::Read(source, vocab);
+}
+
+Result<std::string> ReadText(const Napi::Value& value, const char* name) {
+  if (!value.IsString()) return Expected("a string", name);
+  return value.As<Napi::String>().Utf8Value();
 }
 
 Result<std::vector<int32_t>> ReadIds(const Napi::Value& value, const char* name) {

@@ -25,5 +25,6 @@ Result<TokenBytes> ReadTokenBytes(const Napi::Value& pool, const Napi::Value& of
 Result<std::shared_ptr<const GrammarProgram>> ReadGrammar(const Napi::Value& value, int64_t vocab);
 
 Result<std::vector<int32_t>> ReadIds(const Napi::Value& value, const char* name);
+Result<std::string> ReadText(const Napi::Value& value, const char* name);
 
 }  // namespace k2

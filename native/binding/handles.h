@@ -51,6 +51,8 @@ class SessionHandle : public Napi::ObjectWrap<SessionHandle> {
   Napi::Value StopDecode(const Napi::CallbackInfo& info);
   Napi::Value Abort(const Napi::CallbackInfo& info);
   Napi::Value GetTimings(const Napi::CallbackInfo& info);
+  Napi::Value Save(const Napi::CallbackInfo& info);     // session_files.cc
+  Napi::Value Restore(const Napi::CallbackInfo& info);  // session_files.cc
   Napi::Value Dispose(const Napi::CallbackInfo& info);
 
   Napi::Value StartDecodeBy(const Napi::CallbackInfo& info, Result<GrammarStart> grammar);

@@ -71,6 +71,7 @@ Napi::Function SessionHandle::Define(Napi::Env env) {
        InstanceMethod<&SessionHandle::StartConstrainedDecode>("startConstrainedDecode"),
        InstanceMethod<&SessionHandle::Take>("take"), InstanceMethod<&SessionHandle::StopDecode>("stopDecode"),
        InstanceMethod<&SessionHandle::Abort>("abort"), InstanceMethod<&SessionHandle::GetTimings>("timings"),
+       InstanceMethod<&SessionHandle::Save>("save"), InstanceMethod<&SessionHandle::Restore>("restore"),
        InstanceMethod<&SessionHandle::Dispose>("dispose")});
 }
 

@@ -26,7 +26,7 @@ Result<std::unique_ptr<Backend>> CpuBackend::Make(const BackendOptions& options)
 }
 
 std::string CpuBackend::kernels() const {
-  return std::string(IsaName(isa_)) + ", " + std::to_string(pool_->threads()) +
+  return kernel_set() + ", " + std::to_string(pool_->threads()) +
          (pool_->threads() == 1 ? " thread" : " threads");
 }
 

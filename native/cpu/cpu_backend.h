@@ -20,6 +20,7 @@ class CpuBackend final : public Backend {
 
   const char* name() const override { return "cpu"; }
   std::string kernels() const override;
+  std::string kernel_set() const override { return IsaName(isa_); }
 
   Status Prepare(const BackendShapes& shapes) override;
   int64_t ScratchBytes(const BackendShapes& shapes) const override;

@@ -6,7 +6,7 @@ namespace k2 {
 
 bool HasStepWork(Session& session) {
   if (session.settled) return false;
-  if (session.prefill) return true;
+  if (session.prefill) return session.prefill->lookup == 0;
   if (!session.decode || session.decode->ended) return false;
   std::lock_guard lock(session.queue.mutex);
   return session.queue.tokens.size() < kRunAheadTokens;
@@ -26,7 +26,7 @@ std::vector<StepPart> PlanStep(std::span<const std::shared_ptr<Session>> active,
   }
   for (const std::shared_ptr<Session>& session : active) {
     if (prefills == 0 || budget == 0) break;
-    if (session->settled || !session->prefill) continue;
+    if (!session->prefill || !HasStepWork(*session)) continue;
     const size_t share = std::max<size_t>(budget / prefills, 1);
     const size_t ids = std::min(share, session->prefill->ids.size() - session->prefill->done);
     parts.push_back({session, ids});

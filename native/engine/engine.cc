@@ -78,7 +78,7 @@ Status Engine::LoadModel(const Progress& progress) {
       KimiK2::Create(spec_, std::move(weights.value()), std::move(backend.value()), options_.batch_tokens);
   if (!model.ok()) return model.status();
   model_ = std::move(model.value());
-  return {};
+  return OpenPageStore();
 }
 
 void Engine::Serve() {
@@ -121,6 +121,14 @@ void Engine::Shutdown() {
     Settle(*session, InvalidState("the model to live until the call ends", "dispose"));
   }
   active_.clear();
+  // The jobs of files read pages and weights; what they hand back settles their calls.
+  files_.Stop();
+  {
+    std::lock_guard lock(mutex_);
+    jobs.swap(jobs_);
+  }
+  for (Job& job : jobs) job();
+  jobs.clear();
   prefixes_.Clear();
   for (const std::weak_ptr<Session>& weak : sessions) {
     if (const std::shared_ptr<Session> session = weak.lock()) {
@@ -156,6 +164,7 @@ void Engine::Stop() {
   {
     std::lock_guard lock(mutex_);
     stopping_.store(true);
+    abandon_pages_.store(true);
     wake_.notify_all();
   }
   if (thread_.joinable()) thread_.join();
@@ -237,12 +246,14 @@ Status Engine::Prefill(std::shared_ptr<Session> session, std::vector<int32_t> id
       task.logits = logits;
       task.form = ChooseForm(spec_, options_.attention, static_cast<int64_t>(task.ids.size()));
       task.finish = std::move(finish);
+      const bool may_share = logits == nullptr && !session->restored;
       const int64_t cached =
-          logits != nullptr ? 0 : prefixes_.Extend(session->cache, session->tokens, task.ids, task.form);
+          may_share ? prefixes_.Extend(session->cache, session->tokens, task.ids, task.form) : 0;
       task.done = static_cast<size_t>(cached);
       session->cached_tokens.store(std::max<int64_t>(cached - (session->pending ? 1 : 0), 0));
       session->prefill = std::move(task);
       Activate(session);
+      if (may_share) LookUpStoredPages(session);
     });
   }
   if (!status.ok()) session->activity.store(Session::Activity::kIdle);
@@ -255,6 +266,7 @@ Status Engine::Fork(std::shared_ptr<Session> session, std::function<void(Session
     auto copy = std::make_shared<Session>(session->cache.Fork());
     copy->tokens = session->tokens;
     copy->pending = session->pending;
+    copy->restored = session->restored;
     copy->logits = session->logits;
     copy->position.store(session->position.load());
     {
@@ -400,6 +412,7 @@ void Engine::Abort(const std::shared_ptr<Session>& session) {
 }
 
 void Engine::DisposeSession(std::shared_ptr<Session> session) {
+  session->disposed.store(true);
   (void)Post([this, session] {
     Settle(*session, InvalidState("the session to live until the call ends", "dispose"));
     Rollback(*session);

@@ -12,8 +12,11 @@
 #include <vector>
 
 #include "engine/batcher.h"
+#include "engine/file_thread.h"
+#include "engine/page_store.h"
 #include "engine/prefix_cache.h"
 #include "engine/session.h"
+#include "engine/session_file.h"
 #include "model/kimi_k2.h"
 
 namespace k2 {
@@ -27,7 +30,9 @@ struct EngineOptions {
   int64_t context_tokens = 4096;
   AttentionChoice attention = AttentionChoice::kAuto;
   int64_t batch_tokens = 512;
-  int64_t prefix_cache_bytes = 0;  // 0: no prefix cache
+  int64_t prefix_cache_bytes = 0;           // 0: no prefix cache
+  std::string prefix_cache_directory = {};  // empty: none
+  int64_t prefix_cache_directory_bytes = int64_t{8} << 30;
 };
 
 Status CheckEngineOptions(const EngineOptions& options);
@@ -80,9 +85,16 @@ class Engine {
   void Abort(const std::shared_ptr<Session>& session);
   void DisposeSession(std::shared_ptr<Session> session);
 
-  // Ends everything; running calls get invalid-state. `finish` is called on the engine thread, last of all.
+  // Writes the session with a text of the caller to `path`; others go on meanwhile (engine_files.cc).
+  Status Save(std::shared_ptr<Session> session, std::string path, std::string note, StatusCallback finish);
+  // Makes an empty session what Save wrote. On failure it stays empty.
+  using RestoreCallback = std::function<void(Status, const std::vector<int32_t>& tokens, std::string note)>;
+  Status Restore(std::shared_ptr<Session> session, std::string path, RestoreCallback finish);
+
+  // Ends everything; running calls get invalid-state. `finish` is called on the engine thread, last of all,
+  // when the pages that were to be stored are on their way to the disk.
   void Dispose(StatusCallback finish);
-  // Dispose and wait.
+  // The same at once, without those pages, and waits.
   void Stop();
 
   const ModelSpec& spec() const { return spec_; }
@@ -120,6 +132,18 @@ class Engine {
   // Offers the whole pages of a sound session to the others.
   void SharePages(Session& session);
 
+  // Engine thread: what files have to do with it (engine_files.cc).
+  Status OpenPageStore();
+  // Lets the prefill that has just begun wait for the pages that the directory has.
+  void LookUpStoredPages(const std::shared_ptr<Session>& session);
+  void AdoptStoredPages(Session& session, const std::vector<KvCache::Page>& found);
+  void StorePages(Session& session);
+  // File thread: hands a job back to the engine thread, also to one that is ending.
+  void Return(Job job);
+  Result<SessionFormat> FormatOfFiles();
+  // What ends a running save or restore.
+  Status CheckFileCall(const Session& session) const;
+
   const ModelSpec spec_;
   const EngineOptions options_;
   std::vector<std::string> paths_;
@@ -135,6 +159,7 @@ class Engine {
   std::shared_ptr<ConstraintStore> constraints_;  // guarded by mutex_; null without a vocabulary
   std::atomic<bool> stopping_{false};
   std::atomic<bool> abort_load_{false};
+  std::atomic<bool> abandon_pages_{false};  // what is not written yet is not written any more
 
   // Engine thread.
   std::unique_ptr<KimiK2> model_;
@@ -142,6 +167,13 @@ class Engine {
   Sampler sampler_;
   std::vector<std::shared_ptr<Session>> active_;  // sessions with a task
   std::vector<float> step_logits_;                // [sessions of the step, V]
+  uint64_t lookups_ = 0;
+  int64_t bytes_to_store_ = 0;  // pages that wait for the file thread
+
+  // File thread; its jobs end before the model does.
+  std::unique_ptr<PageStore> page_store_;  // null without a directory
+  std::optional<Result<Sha256Digest>> fingerprint_;
+  FileThread files_;
 };
 
 }  // namespace k2

@@ -265,7 +265,9 @@ void Engine::Rollback(Session& session) {
 // Every row came from a step that succeeded, and the logits behind the last one were finite: a NaN in any row
 // would have reached them through attention.
 void Engine::SharePages(Session& session) {
-  if (!session.faulted.load()) prefixes_.Insert(session.cache, session.tokens);
+  if (session.faulted.load() || session.restored) return;
+  prefixes_.Insert(session.cache, session.tokens);
+  StorePages(session);
 }
 
 }  // namespace k2

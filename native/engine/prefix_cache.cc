@@ -11,13 +11,14 @@ namespace {
 
 constexpr int64_t kPage = KvCache::kPageTokens;
 
-// What a row of a call adds to the mask of its page.
-uint64_t BitsFrom(int64_t first_row, AttentionForm form) {
-  if (form == AttentionForm::kAbsorbed || first_row >= kPage) return 0;
-  return ~uint64_t{0} << first_row;
-}
-
 }  // namespace
+
+uint64_t FormBits(const KvCache& cache, int64_t page, AttentionForm form) {
+  const int64_t own = std::clamp<int64_t>(cache.length() - page * kPage, 0, kPage);
+  const uint64_t own_rows = own == kPage ? ~uint64_t{0} : (uint64_t{1} << own) - 1;
+  const uint64_t own_bits = own == 0 ? 0 : cache.pages()[static_cast<size_t>(page)]->expanded & own_rows;
+  return form == AttentionForm::kExpanded ? own_bits | ~own_rows : own_bits;
+}
 
 struct PrefixCache::Node {
   Node* parent;
@@ -72,9 +73,7 @@ int64_t PrefixCache::Extend(KvCache& cache, std::span<const int32_t> tokens, std
       const int64_t first = i * kPage, own = std::clamp<int64_t>(held - first, 0, kPage);
       std::copy_n(tokens.begin() + std::min(first, held), own, ids.begin());
       std::copy_n(next.begin() + std::max<int64_t>(first - held, 0), kPage - own, ids.begin() + own);
-      const uint64_t own_rows = own == kPage ? ~uint64_t{0} : (uint64_t{1} << own) - 1;
-      const uint64_t own_bits = own == 0 ? 0 : cache.pages()[static_cast<size_t>(i)]->expanded & own_rows;
-      Node* const node = Find({end, ids.data(), own_bits | BitsFrom(own, form)});
+      Node* const node = Find({end, ids.data(), FormBits(cache, i, form)});
       if (node == nullptr) break;
       end = node;
       found.push_back(node->page);

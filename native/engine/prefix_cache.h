@@ -18,6 +18,9 @@
 
 namespace k2 {
 
+// The form bits that page `page` has once calls of `form` have filled it behind what `cache` holds.
+uint64_t FormBits(const KvCache& cache, int64_t page, AttentionForm form);
+
 class PrefixCache {
  public:
   // Holds pages whose memory, with what the tree itself takes, is at most `byte_cap`; 0 switches it off.

@@ -61,6 +61,7 @@ struct PrefillTask {
   size_t unreported = 0;     // ids at the front that want no logits although `logits` is set
   float* logits = nullptr;   // [ids - unreported, V] for evaluate, else null
   AttentionForm form = AttentionForm::kAbsorbed;
+  uint64_t lookup = 0;  // number of the search for stored pages that it waits for; 0: none
   StatusCallback finish;
 };
 
@@ -90,6 +91,7 @@ struct Session {
   std::atomic<bool> abort_requested{false};
   std::atomic<int64_t> position{0};  // tokens in the timeline
   std::atomic<bool> faulted{false};  // NaN or infinity appeared; the session is over
+  std::atomic<bool> disposed{false};
   std::atomic<int64_t> cached_tokens{
       0};  // of the latest prefill: how many of its ids were in the prefix cache
   TokenQueue queue;
@@ -97,8 +99,11 @@ struct Session {
 
   // The timeline.
   std::vector<int32_t> tokens;
-  KvCache cache;                                     // of tokens.size() - (pending ? 1 : 0) tokens
-  bool pending = false;                              // the last token is not in the cache yet
+  KvCache cache;         // of tokens.size() - (pending ? 1 : 0) tokens
+  bool pending = false;  // the last token is not in the cache yet
+  // Its pages come from a file. They may be anything, so no other session gets them; and they are what this
+  // one was, so none is taken for them.
+  bool restored = false;
   std::shared_ptr<const std::vector<float>> logits;  // [V] after the last token; null when unknown
 
   // At most one of these runs.

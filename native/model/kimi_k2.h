@@ -41,6 +41,7 @@ class KimiK2 {
   RoutingTrace NewTrace() const { return RoutingTrace(spec_.MoeLayers(), spec_.chosen); }
   const ModelSpec& spec() const { return spec_; }
   const Backend& backend() const { return *backend_; }
+  const Weights& weights() const { return *weights_; }
   int64_t batch_tokens() const { return batch_tokens_; }
 
   // Bytes of activations that Create takes, beside the backend's own scratch.

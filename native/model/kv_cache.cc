@@ -33,8 +33,9 @@ void KvCache::Commit(int64_t count, AttentionForm form) {
   if (trace_) trace_->Commit(length_, count);
   for (const int64_t end = length_ + count; length_ < end; ++length_) {
     const uint64_t bit = uint64_t{1} << (length_ % kPageTokens);
-    uint64_t& expanded = pages_[static_cast<size_t>(length_ / kPageTokens)]->expanded;
-    expanded = form == AttentionForm::kExpanded ? expanded | bit : expanded & ~bit;
+    CachePage& page = *pages_[static_cast<size_t>(length_ / kPageTokens)];
+    page.expanded = form == AttentionForm::kExpanded ? page.expanded | bit : page.expanded & ~bit;
+    page.stored = false;
   }
 }
 

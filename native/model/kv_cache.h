@@ -24,6 +24,8 @@ struct CachePage {
   explicit CachePage(AlignedBuffer memory) : bytes(std::move(memory)) {}
   AlignedBuffer bytes;
   uint64_t expanded = 0;
+  // The page is whole, and was handed on to be kept beyond the process. Engine thread.
+  bool stored = false;
 };
 
 class KvCache {

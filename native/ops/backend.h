@@ -29,13 +29,15 @@ class Backend {
   virtual const char* name() const = 0;
   // Which kernels it uses, for `k2 inspect` and tests.
   virtual std::string kernels() const = 0;
+  // The part of that which decides about bits: equal names, equal results.
+  virtual std::string kernel_set() const { return kernels(); }
 
   // Takes scratch memory. Called once, before any op.
   virtual Status Prepare(const BackendShapes& shapes);
   // Bytes that Prepare takes, for the memory forecast.
   virtual int64_t ScratchBytes(const BackendShapes& shapes) const;
 
-  // Bytes of one cached token in one layer; a page of n tokens takes n times that.
+  // Bytes of one cached token in one layer; a page holds the tokens of a layer one after the other.
   virtual int64_t CacheBytesPerToken(const BackendShapes& shapes) const = 0;
 
   virtual void Embed(const EmbedParams&) = 0;

@@ -3,58 +3,23 @@
 #include "engine/engine.h"
 
 #include <chrono>
-#include <cstring>
 #include <future>
 #include <random>
 
 #include "check.h"
+#include "engine_calls.h"
 #include "tiny_model.h"
 
 namespace k2 {
 namespace {
 
+using test::Ids;
+using test::Load;
 using test::MakeTinyModel;
+using test::PrefillAndWait;
+using test::SameBits;
+using test::TakeAndWait;
 using test::TinyModel;
-
-std::shared_ptr<Engine> Load(const TinyModel& model, EngineOptions options) {
-  Result<std::shared_ptr<Engine>> engine = Engine::Create(model.spec, options, model.paths, model.rows);
-  if (!engine.ok()) {
-    test::Fail(__FILE__, __LINE__, engine.status().message());
-    return nullptr;
-  }
-  std::promise<Status> loaded;
-  if (Status begun = engine.value()->Load(nullptr, [&](Status s) { loaded.set_value(std::move(s)); });
-      !begun.ok()) {
-    test::Fail(__FILE__, __LINE__, begun.message());
-    return nullptr;
-  }
-  const Status status = loaded.get_future().get();
-  if (!status.ok()) test::Fail(__FILE__, __LINE__, status.message());
-  return status.ok() ? engine.value() : nullptr;
-}
-
-Status PrefillAndWait(Engine& engine, const std::shared_ptr<Session>& session, std::vector<int32_t> ids,
-                      float* logits) {
-  auto done = std::make_shared<std::promise<Status>>();
-  Status begun =
-      engine.Prefill(session, std::move(ids), logits, [done](Status s) { done->set_value(std::move(s)); });
-  return begun.ok() ? done->get_future().get() : begun;
-}
-
-TokenDelivery TakeAndWait(Engine& engine, const std::shared_ptr<Session>& session) {
-  auto done = std::make_shared<std::promise<TokenDelivery>>();
-  const Status begun = engine.Take(session, [done](TokenDelivery d) { done->set_value(std::move(d)); });
-  if (!begun.ok()) return {begun, {}, DecodeEnd::kAborted};
-  return done->get_future().get();
-}
-
-std::vector<int32_t> Ids(const TinyModel& model, int n, uint32_t seed) {
-  std::mt19937 random(seed);
-  std::vector<int32_t> ids;
-  for (int i = 0; i < n; ++i)
-    ids.push_back(static_cast<int32_t>(random() % static_cast<uint32_t>(model.spec.vocab)));
-  return ids;
-}
 
 std::vector<float> Evaluate(const TinyModel& model, EngineOptions options, const std::vector<int32_t>& ids) {
   const std::shared_ptr<Engine> engine = Load(model, options);
@@ -63,10 +28,6 @@ std::vector<float> Evaluate(const TinyModel& model, EngineOptions options, const
   const Status status = PrefillAndWait(*engine, engine->CreateSession().value(), ids, logits.data());
   if (!status.ok()) test::Fail(__FILE__, __LINE__, status.message());
   return logits;
-}
-
-bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
 }  // namespace
