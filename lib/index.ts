@@ -1,8 +1,23 @@
 // The public list, nothing else.
 
-export { Chat, type ChatOptions, type SendInput, type SendOptions } from "./chat";
-export type { CompactOptions, RunCompactOptions } from "./chat-compact";
-export type { ToolChoice, TurnOptions } from "./chat-options";
+export { Chat, type ChatOptions, type SendInput, type SendOptions } from "./chat/chat";
+export type { CompactOptions, RunCompactOptions } from "./chat/compact";
+export type { ContextUse } from "./chat/context-use";
+export type { ToolResult } from "./chat/execute-call";
+export type { ToolChoice, TurnOptions } from "./chat/options";
+export type { FormattedValue, Reply, ReplyStream } from "./chat/reply";
+export { createGrammar, type ResponseFormat } from "./chat/response-format";
+export type {
+  RunFinishReason,
+  RunOptions,
+  RunPart,
+  RunResult,
+  RunStep,
+  RunStream,
+  StepDecision,
+} from "./chat/run-options";
+export { defineTool, type Tool, type ToolContext } from "./chat/tool";
+export type { SchemaResult, TypedSchema } from "./chat/typed-schema";
 export type { MemoryForecast } from "./checkpoint/memory-forecast";
 export type { ModelConfig } from "./checkpoint/model-config";
 export {
@@ -24,29 +39,14 @@ export type {
   CompactMessagesOptions,
   Summarize,
 } from "./compact/compact-options";
-export type { ContextUse } from "./context-use";
-export { DecodeStream } from "./decode-stream";
-export { demoModelPath } from "./demo-model";
 export { K2Error, type K2ErrorCode, type K2ErrorDetails } from "./errors";
-export type { ToolResult } from "./execute-call";
 export type { FinishPart, FinishReason, StreamPart, Usage } from "./generate/part";
 export type { GrammarProgram } from "./grammar/program";
-export type { Device, LoadOptions, LoadProgress } from "./load-options";
-export { forecastModel, listDevices, loadModel, type Model, type WarmOptions } from "./model";
-export type { RestoreChatOptions } from "./model-files";
-export { loadTokenizer, type ModelText, readModelText } from "./model-text";
-export type { FormattedValue, Reply, ReplyStream } from "./reply";
-export { createGrammar, type ResponseFormat } from "./response-format";
-export type { Routing, RoutingOptions, RoutingShape, SessionOptions } from "./routing";
-export type {
-  RunFinishReason,
-  RunOptions,
-  RunPart,
-  RunResult,
-  RunStep,
-  RunStream,
-  StepDecision,
-} from "./run-options";
+export { demoModelPath } from "./model/demo-model";
+export type { RestoreChatOptions } from "./model/files";
+export type { Device, LoadOptions, LoadProgress } from "./model/load-options";
+export { forecastModel, listDevices, loadModel, type Model, type WarmOptions } from "./model/model";
+export { loadTokenizer, type ModelText, readModelText } from "./model/text";
 export {
   createTokenMask,
   type DecodeLimits,
@@ -55,6 +55,8 @@ export {
   type TokenEnd,
   type TokenMask,
 } from "./sampling";
+export { DecodeStream } from "./session/decode-stream";
+export type { Routing, RoutingOptions, RoutingShape, SessionOptions } from "./session/routing";
 export type {
   CallOptions,
   DecodeOptions,
@@ -62,7 +64,7 @@ export type {
   PrefillResult,
   Session,
   SessionTimings,
-} from "./session";
+} from "./session/session";
 export type { RenderOptions } from "./template/chat-template";
 export type { ChatTemplateName } from "./template/choose-template";
 export type { JsonObject, JsonValue } from "./template/json";
@@ -80,7 +82,6 @@ export type { ToolDefinition } from "./template/tool-definition";
 export type { SpecialTokens } from "./tokenizer/special-tokens";
 export type { StreamingTextDecoder } from "./tokenizer/text-decoder";
 export type { DecodeOptions as DecodeTextOptions, EncodeOptions, Tokenizer } from "./tokenizer/tokenizer";
-export { defineTool, type Tool, type ToolContext } from "./tool";
 export type {
   CallParser,
   CallParserEvent,
@@ -98,4 +99,3 @@ export {
   type TextCallParserOptions,
 } from "./tools/create-call-parser";
 export { createPartialJson, type PartialJson } from "./tools/partial-json";
-export type { SchemaResult, TypedSchema } from "./typed-schema";

@@ -65,51 +65,19 @@ const ROOMS: readonly Room[] = [
   { name: "compact", holds: ["lib/compact/"], uses: ["errors", "template"] },
   {
     name: "chat",
-    holds: [
-      "lib/chat.ts",
-      "lib/chat-compact.ts",
-      "lib/chat-engine.ts",
-      "lib/chat-grammars.ts",
-      "lib/chat-options.ts",
-      "lib/chat-note.ts",
-      "lib/chat-request.ts",
-      "lib/chat-timeline.ts",
-      "lib/context-use.ts",
-      "lib/part-stream.ts",
-      "lib/reply.ts",
-      "lib/response-format.ts",
-      "lib/run.ts",
-      "lib/run-options.ts",
-      "lib/execute-call.ts",
-      "lib/thinking-budget.ts",
-      "lib/tool.ts",
-      "lib/typed-schema.ts",
-    ],
+    holds: ["lib/chat/"],
     uses: ["errors", "sampling", "grammar (lib)", "tools", "template", "generate", "compact"],
     typesOf: ["session"],
   },
   {
     name: "session",
-    holds: [
-      "lib/session.ts",
-      "lib/session-files.ts",
-      "lib/decode-stream.ts",
-      "lib/grammars.ts",
-      "lib/routing.ts",
-    ],
+    holds: ["lib/session/"],
     uses: ["errors", "contract", "addon", "sampling"],
     typesOf: ["grammar (lib)"],
   },
   {
     name: "model (lib)",
-    holds: [
-      "lib/model.ts",
-      "lib/model-text.ts",
-      "lib/model-chat.ts",
-      "lib/model-files.ts",
-      "lib/load-options.ts",
-      "lib/demo-model.ts",
-    ],
+    holds: ["lib/model/"],
     uses: [
       "errors",
       "contract",
@@ -292,8 +260,7 @@ const OUTSIDE: readonly { name: RegExp; files: RegExp; reason: string }[] = [
   },
   {
     name: /^node:(?!timers\/promises$)/,
-    files:
-      /^lib\/((template|tools|generate|grammar|compact)\/|(chat|chat-[a-z]+|context-use|part-stream|reply|response-format|run|run-options|execute-call|thinking-budget|tool|typed-schema|sampling|errors|check)\.ts)/,
+    files: /^lib\/((template|tools|generate|grammar|compact|chat)\/|(sampling|errors|check)\.ts)/,
     reason: "this room computes with texts and ids alone, wherever JavaScript runs",
   },
 ];
@@ -421,11 +388,11 @@ describe("a planted violation is found", () => {
     ],
     ["native/cpu/isa.cc", '// "engine/engine.h"\n#include "engine/engine.h"', "cpu may not use engine"],
     ["native/base/rng.h", '\n#include "nowhere/x.h"', "base may not use native/nowhere/x.h"],
-    ["lib/chat.ts", '\nimport { Session } from "./session";', "chat may not use session"],
-    ["lib/chat.ts", '\nconst load = () => import("./addon/load");', "chat may not use addon"],
+    ["lib/chat/chat.ts", '\nimport { Session } from "../session/session";', "chat may not use session"],
+    ["lib/chat/chat.ts", '\nconst load = () => import("../addon/load");', "chat may not use addon"],
     ["lib/tools/validate.ts", '\nexport { parse } from "../template/message";', "tools may not use template"],
     ["lib/tools/validate.ts", '\nimport type { A } from "../addon/load";', "tools may not use addon"],
-    ["lib/cli/main.ts", '\nimport type { Model } from "../model";', "cli may not use model (lib)"],
+    ["lib/cli/main.ts", '\nimport type { Model } from "../model/model";', "cli may not use model (lib)"],
     ["lib/errors.ts", '\nlet x: import("./sampling").TokenMask;', "errors may not use sampling"],
   ])("%s: %s", (file, text, reason) => {
     const found = layerViolations(plant(file, text)).map(show);
@@ -441,10 +408,10 @@ describe("a planted violation is found", () => {
   it.each([
     ["native/engine/engine.cc", "\n#include <immintrin.h>"],
     ["native/model/spec.cc", "\n#include <napi.h>"],
-    ["lib/model.ts", '\nimport yargs from "yargs";'],
-    ["lib/session.ts", '\nconst load = require("node-gyp-build");'],
+    ["lib/model/model.ts", '\nimport yargs from "yargs";'],
+    ["lib/session/session.ts", '\nconst load = require("node-gyp-build");'],
     ["lib/template/kimi-k2.ts", '\nconst jinja = require("@huggingface/jinja");'],
-    ["lib/chat.ts", '\nimport { readFileSync } from "node:fs";'],
+    ["lib/chat/chat.ts", '\nimport { readFileSync } from "node:fs";'],
   ])("%s: %s", (file, text) => {
     expect(outsideViolations(plant(file, text)).map(show)).toEqual([expect.stringContaining(`${file}:2:`)]);
   });
@@ -455,8 +422,8 @@ describe("a planted violation is found", () => {
     ["native/cpu/isa.cc", '\nstd::fprintf(stderr, "x");'],
     ["native/ops/registry.cc", "\n#ifdef K2_CUDA"],
     ["native/ops/registry.cc", "/* throw\n */ throw 1;"],
-    ["lib/session.ts", '\nconsole.log("x");'],
-    ["lib/session.ts", "\nprocess.exit(1);"],
+    ["lib/session/session.ts", '\nconsole.log("x");'],
+    ["lib/session/session.ts", "\nprocess.exit(1);"],
   ])("%s: %s", (file, text) => {
     expect(forbiddenText(plant(file, text)).map(show)).toEqual([expect.stringContaining(`${file}:2:`)]);
   });

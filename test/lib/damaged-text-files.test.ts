@@ -4,8 +4,8 @@ import { cpSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
 import { openCheckpoint } from "../../lib/checkpoint/open-checkpoint";
-import { demoModelPath } from "../../lib/demo-model";
-import { readModelText } from "../../lib/model-text";
+import { demoModelPath } from "../../lib/model/demo-model";
+import { readModelText } from "../../lib/model/text";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer";
 import { temporaryFolder } from "../support/write-checkpoint";
 

@@ -2,10 +2,10 @@
 // application should execute.
 
 import { describe, expect, it } from "vitest";
+import { executeCall } from "../../../lib/chat/execute-call";
+import { parseChatTools } from "../../../lib/chat/tool";
 import { evaluateArithmetic } from "../../../lib/cli/arithmetic";
 import { allDemoTools, demoTools } from "../../../lib/cli/demo-tools";
-import { executeCall } from "../../../lib/execute-call";
-import { parseChatTools } from "../../../lib/tool";
 
 /** The result as the model reads it. */
 async function call(name: string, values: unknown): Promise<string> {

@@ -1,7 +1,7 @@
 // A turn from question to answer and what becomes visible of it, with a scripted model.
 
 import { describe, expect, it } from "vitest";
-import { Chat } from "../../../lib/chat";
+import { Chat } from "../../../lib/chat/chat";
 import type { Output } from "../../../lib/cli/terminal";
 import { type Labels, plainLabels, TextView } from "../../../lib/cli/text-view";
 import { runTurn } from "../../../lib/cli/turn";

@@ -1,11 +1,11 @@
 // An engine without a model: sessions keep a real timeline, and the tokens they "sample" come from a script.
 
-import type { ChatEngine, ChatSession } from "../../../lib/chat-engine";
+import type { ChatEngine, ChatSession } from "../../../lib/chat/engine";
 import { K2Error } from "../../../lib/errors";
 import type { TokenSource } from "../../../lib/generate/token-source";
 import type { SampledToken, TokenEnd } from "../../../lib/sampling";
 import { checkSampling, type SamplingOptions } from "../../../lib/sampling";
-import type { PrefillResult } from "../../../lib/session";
+import type { PrefillResult } from "../../../lib/session/session";
 import type { ChatTemplate } from "../../../lib/template/chat-template";
 import { chooseTemplate } from "../../../lib/template/choose-template";
 import { ByteTokenizer } from "./byte-tokenizer";
