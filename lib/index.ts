@@ -22,6 +22,7 @@ export type { ToolResult } from "./execute-call";
 export type { FinishPart, FinishReason, StreamPart, Usage } from "./generate/part";
 export type { GrammarProgram } from "./grammar/program";
 export type { Device, LoadOptions, LoadProgress } from "./load-options";
+export { type MachineLimits, type MeasureOptions, measureMachine } from "./machine";
 export { forecastModel, listDevices, loadModel, type Model, type WarmOptions } from "./model";
 export { loadTokenizer, type ModelText, readModelText } from "./model-text";
 export type { FormattedValue, Reply, ReplyStream } from "./reply";

@@ -3,6 +3,7 @@
 
 import { K2Error } from "../index";
 import { nearest, parseArguments, UsageError } from "./arguments";
+import { benchCommand } from "./bench";
 import { chatCommand } from "./chat";
 import type { Command } from "./command";
 import { demoCommand } from "./demo";
@@ -14,7 +15,7 @@ import { runCommand } from "./run";
 import { visible } from "./style";
 import { openTerminal, type Terminal } from "./terminal";
 
-const COMMANDS: readonly Command[] = [runCommand, chatCommand, inspectCommand, demoCommand];
+const COMMANDS: readonly Command[] = [runCommand, chatCommand, inspectCommand, benchCommand, demoCommand];
 const FAILED = 1;
 const WRONG_USAGE = 2;
 
