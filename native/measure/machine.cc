@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <fstream>
 #include <functional>
 
 namespace k2 {
@@ -18,11 +19,22 @@ std::atomic<uint64_t> sink{0};
 constexpr size_t kLargestChunk = 1 << 20, kLeastChunk = 1 << 16;
 constexpr int64_t kArithmeticIterations = 100000;
 
+// Of one cache as a core sees it. What sysconf says of AMD's L3 is that of the whole socket, hence the files
+// first.
 int64_t CacheBytes(int level) {
+  for (int index = 0; index < 8; ++index) {
+    const std::string folder = "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index);
+    std::ifstream level_file(folder + "/level"), type_file(folder + "/type"), size_file(folder + "/size");
+    int found = 0;
+    int64_t kibibytes = 0;
+    std::string type;
+    if (!(level_file >> found) || !(type_file >> type) || !(size_file >> kibibytes)) continue;
+    if (found == level && type != "Instruction") return 1024 * kibibytes;
+  }
 #if defined(_SC_LEVEL3_CACHE_SIZE)
   return std::max<int64_t>(sysconf(level == 2 ? _SC_LEVEL2_CACHE_SIZE : _SC_LEVEL3_CACHE_SIZE), 0);
 #else
-  return 0 * level;
+  return 0;
 #endif
 }
 
