@@ -73,12 +73,12 @@ function plot({ title, groups, quantity, left, top, width }) {
   const scale = (value) => Math.log2(Math.max(value, 1));
   const [first, last] = [scale(values[0]), scale(values.at(-1))];
   const x = (value) =>
-    left + 34 + (width - 50) * (last === first ? 0.5 : (scale(value) - first) / (last - first));
+    left + 40 + (width - 60) * (last === first ? 0.5 : (scale(value) - first) / (last - first));
   const y = (fraction) => top + 22 + height * (1 - Math.min(fraction, 1.2) / 1.2);
   const parts = [text(left, top + 10, title, { kind: "head" })];
   for (const tick of [0, 0.5, 1]) {
-    parts.push(line(left + 34, y(tick), left + width - 10, y(tick), tick === 1 ? "limit" : "grid"));
-    parts.push(text(left + 30, y(tick) + 4, percent(tick), { kind: "quiet", anchor: "end" }));
+    parts.push(line(left + 40, y(tick), left + width - 10, y(tick), tick === 1 ? "limit" : "grid"));
+    parts.push(text(left + 36, y(tick) + 4, percent(tick), { kind: "quiet", anchor: "end" }));
   }
   for (const value of values) {
     const label = value >= 1024 ? `${value / 1024}K` : String(value);
@@ -95,9 +95,9 @@ function plot({ title, groups, quantity, left, top, width }) {
       parts.push(`<circle cx="${number(px)}" cy="${number(py)}" r="3" class="f${color}"/>`);
     const rowTop = y(0) + 30 + index * 14;
     parts.push(
-      `<rect x="${number(left + 34)}" y="${number(rowTop - 8)}" width="10" height="8" class="f${color}"/>`,
+      `<rect x="${number(left + 40)}" y="${number(rowTop - 8)}" width="10" height="8" class="f${color}"/>`,
     );
-    parts.push(text(left + 50, rowTop, group));
+    parts.push(text(left + 56, rowTop, group));
   });
   return { parts, bottom: y(0) + 40 + groups.length * 14 };
 }
@@ -175,10 +175,10 @@ export function drawChart({ date, machine, native, loadBefore }) {
       },
     ),
     text(MARGIN, MARGIN + 28, about, { kind: "quiet" }),
-    `<rect x="${WIDTH - 250}" y="${MARGIN}" width="10" height="8" class="read"/>`,
-    text(WIDTH - 236, MARGIN + 8, "bound by reading"),
-    `<rect x="${WIDTH - 135}" y="${MARGIN}" width="10" height="8" class="arithmetic"/>`,
-    text(WIDTH - 121, MARGIN + 8, "bound by arithmetic"),
+    `<rect x="${WIDTH - 300}" y="${MARGIN}" width="10" height="8" class="read"/>`,
+    text(WIDTH - 286, MARGIN + 8, "bound by reading"),
+    `<rect x="${WIDTH - 155}" y="${MARGIN}" width="10" height="8" class="arithmetic"/>`,
+    text(WIDTH - 141, MARGIN + 8, "bound by arithmetic"),
     ...parts,
     "</svg>\n",
   ].join("\n");

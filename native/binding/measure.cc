@@ -35,18 +35,22 @@ Napi::Value MeasureMachineOf(const Napi::CallbackInfo& info) {
     return call.Reject(env, Status(ErrorCode::kInvalidArgument,
                                    "Expected 1..1024 for threads, got " + std::to_string(threads)));
   }
-  const auto work = [call, threads](const std::atomic<bool>& stop) {
+  const auto work = [call, threads](const std::atomic<bool>& stop) -> std::function<void()> {
     try {
       Result<MachineLimits> limits = MeasureMachine({.threads = static_cast<int>(threads),
                                                      .buffer_bytes = kBufferBytes,
                                                      .repetitions = kRepetitions,
                                                      .is_brief = true,
                                                      .stop = &stop});
-      if (!limits.ok()) return call.Settle(limits.status());
-      call.Settle({}, [limits = std::move(limits.value())](Napi::Env e) { return ToObject(e, limits); });
+      if (!limits.ok()) return [call, status = limits.status()] { call.Settle(status); };
+      return [call, limits = std::move(limits.value())] {
+        call.Settle({}, [limits](Napi::Env e) { return ToObject(e, limits); });
+      };
     } catch (const std::bad_alloc&) {
-      call.Settle(
-          Status(ErrorCode::kOutOfMemory, "Expected memory for measuring, got a refusal of the system"));
+      return [call] {
+        call.Settle(
+            Status(ErrorCode::kOutOfMemory, "Expected memory for measuring, got a refusal of the system"));
+      };
     }
   };
   try {

@@ -4,6 +4,7 @@
 #include <napi.h>
 
 #include <atomic>
+#include <functional>
 #include <thread>
 #include <utility>
 
@@ -13,15 +14,17 @@ namespace k2 {
 class Measurement {
  public:
   ~Measurement() { Stop(); }
-  // Runs `work`, which is to end soon after its flag is set; false while another one runs: two at once would
-  // measure each other.
+  // Runs `work`, which is to end soon after its flag is set, and then what it returns; false while another
+  // one runs: two at once would measure each other. A caller that has been told of the end may start the
+  // next.
   template <typename Work>
   bool Start(Work work) {
     if (is_running_.exchange(true)) return false;
     if (thread_.joinable()) thread_.join();
     thread_ = std::thread([this, work = std::move(work)] {
-      work(stop_);
+      const std::function<void()> tell = work(stop_);
       is_running_.store(false);
+      tell();
     });
     return true;
   }
