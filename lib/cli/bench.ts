@@ -121,6 +121,7 @@ async function measureRun(model: Model, promptTokens: number, signal: AbortSigna
   return {
     promptTokens,
     prefillTokensPerSecond: (1000 * prefillTokens) / prefillMs,
-    decodeTokensPerSecond: (1000 * decodeTokens) / decodeMs,
+    // A context of a single token leaves no room for decoding.
+    decodeTokensPerSecond: decodeTokens === 0 ? 0 : (1000 * decodeTokens) / decodeMs,
   };
 }
