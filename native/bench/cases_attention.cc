@@ -92,10 +92,10 @@ void RunAttention(Bench& bench, const Load& load) {
 
 void RunAttentionCases(Bench& bench) {
   const Load true_loads[] = {
-      {"decode", 1, 1, 1024},      {"decode", 1, 1, 8192},      {"decode", 1, 1, 32768},
-      {"decode of 8", 8, 1, 1024}, {"decode of 8", 8, 1, 8192}, {"prefill", 1, 128, 0},
-      {"prefill", 1, 512, 0},      {"prefill", 1, 512, 1024},   {"prefill", 1, 512, 8192}};
-  const Load quick_loads[] = {{"decode", 1, 1, 100}, {"decode of 8", 8, 1, 70}, {"prefill", 1, 32, 70}};
+      {"decode", 1, 1, 1024},        {"decode", 1, 1, 8192},           {"decode", 1, 1, 32768},
+      {"decode of 8", 8, 1, 1024},   {"decode of 8", 8, 1, 8192},      {"prefill of 128", 1, 128, 0},
+      {"prefill of 512", 1, 512, 0}, {"prefill of 512", 1, 512, 1024}, {"prefill of 512", 1, 512, 8192}};
+  const Load quick_loads[] = {{"decode", 1, 1, 100}, {"decode of 8", 8, 1, 70}, {"prefill of 32", 1, 32, 70}};
   if (bench.options().is_quick) {
     for (const Load& load : quick_loads) RunAttention(bench, load);
   } else {
