@@ -36,7 +36,7 @@ export function nativeTable({ isa, threads, pages, quick, limits, cases }) {
     one.gigaflopsPerSecond.toFixed(1),
     percent(one.fraction.median),
     `${percent(one.fraction.least)} .. ${percent(one.fraction.greatest)}`,
-    one.bound,
+    one.disturbed ? `${one.bound}, disturbed` : one.bound,
   ]);
   const head = ["case", "time", "GB/s", "GFLOP/s", "of the limit", "least .. greatest", "limit"];
   if (measured.length > 0) lines.push("", ...columns([head, ...caseRows]));

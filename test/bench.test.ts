@@ -23,7 +23,7 @@ interface Results {
     isa: string;
     quick: boolean;
     limits: { name: string; threads: number; unit: string; value: Spread }[];
-    cases: ({ name: string; group: string; bound: string; refused?: string } & Record<
+    cases: ({ name: string; group: string; bound: string; disturbed: boolean; refused?: string } & Record<
       "milliseconds" | "fraction",
       Spread
     > &
@@ -65,6 +65,7 @@ describe("npm run bench", () => {
       expect(one.bytes).toBeGreaterThan(0);
       expect(one.readLimit).toBeGreaterThan(0);
       expect(one.repetitions).toBeGreaterThanOrEqual(3);
+      expect(typeof one.disturbed).toBe("boolean");
     }
 
     expect(api.results.map(({ threads }) => threads)).toEqual([1, 2]);

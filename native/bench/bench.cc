@@ -1,5 +1,6 @@
 #include "bench/bench.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,6 +23,12 @@ std::vector<MemoryPart> Limited(std::vector<MemoryPart> parts) {
   while (count < parts.size() && bytes < kMostReadBytes) bytes += parts[count++].size;
   parts.resize(count);
   return parts;
+}
+
+// Times that this process had to leave a processor although it had work.
+int64_t Interruptions() {
+  rusage usage = {};
+  return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_nivcsw : 0;
 }
 
 double BytesIn(const std::vector<MemoryPart>& parts) {
@@ -168,6 +175,7 @@ Outcome Bench::Time(const Case& what) {
 
   std::vector<double> seconds, fractions, read_rates, arithmetic_rates;
   start = SecondsNow();
+  const int64_t interruptions = Interruptions();
   for (int group = 0; group < kMostGroups; ++group) {
     if (group >= kLeastGroups && SecondsNow() - start > options_.seconds) break;
     const double first = compute(), read_first = read(), multiplied = multiply();
@@ -181,6 +189,7 @@ Outcome Bench::Time(const Case& what) {
     fractions.push_back(std::max(what.bytes / read_rate, what.operations / arithmetic_rate) / seconds.back());
   }
   Outcome outcome;
+  outcome.interruptions = static_cast<double>(Interruptions() - interruptions) / (SecondsNow() - start);
   outcome.repetitions = static_cast<int>(seconds.size());
   outcome.seconds = SpreadOf(std::move(seconds));
   outcome.fraction = SpreadOf(std::move(fractions));

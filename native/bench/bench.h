@@ -30,12 +30,16 @@ struct Case {
   std::function<std::string()> check;
 };
 
+// From so many interruptions per second on, a figure says more about the others than about us.
+constexpr double kDisturbing = 50;
+
 struct Outcome {
   Case what;            // without its functions
   std::string refusal;  // why there are no figures
   int repetitions = 0;
   Spread seconds;
   Spread fraction;                            // of the limit
+  double interruptions = 0;                   // per second: how often others took a processor away meanwhile
   double read_rate = 0, arithmetic_rate = 0;  // limits at the same time: bytes and operations per second
   std::string bound;                          // "read" or the arithmetic's name
 };

@@ -63,10 +63,11 @@ std::string TableOf(const Bench& bench, const MachineLimits& limits) {
       continue;
     }
     const double seconds = one.seconds.median;
-    text += Format("%-44s %11s %8.1f %9.1f  %5.1f %% (%.0f .. %.0f) of %s\n", one.what.name.c_str(),
+    text += Format("%-44s %11s %8.1f %9.1f  %5.1f %% (%.0f .. %.0f) of %s%s\n", one.what.name.c_str(),
                    Milliseconds(seconds).c_str(), 1e-9 * one.what.bytes / seconds,
                    1e-9 * one.what.operations / seconds, 100 * one.fraction.median, 100 * one.fraction.least,
-                   100 * one.fraction.greatest, one.bound.c_str());
+                   100 * one.fraction.greatest, one.bound.c_str(),
+                   one.interruptions > kDisturbing ? ", disturbed" : "");
   }
   return text;
 }
@@ -100,6 +101,8 @@ std::string JsonOf(const Bench& bench, const MachineLimits& limits) {
                    one.what.operations, one.repetitions);
     text +=
         "\"milliseconds\": " + JsonSpread(one.seconds, 1e3) + ", \"fraction\": " + JsonSpread(one.fraction);
+    text += Format(", \"interruptionsPerSecond\": %.1f, \"disturbed\": %s", one.interruptions,
+                   one.interruptions > kDisturbing ? "true" : "false");
     text +=
         Format(", \"gigabytesPerSecond\": %.6g, \"gigaflopsPerSecond\": %.6g",
                1e-9 * one.what.bytes / one.seconds.median, 1e-9 * one.what.operations / one.seconds.median);
