@@ -1,83 +1,87 @@
-// What a token costs through the TypeScript API against what it costs the engine itself, on the demonstration model.
-// The engine's time is that of its forward passes; the rest is sampling, hand-over between threads and JavaScript.
+// Measures this machine, the kernels against it (k2_bench), and the TypeScript API against the engine; prints a table and
+// leaves the results as JSON and as a chart. docs/performance.md says how to read them.
 //
-//   npm run bench [-- --json] [-- --runs 9]
+//   npm run bench -- [--quick] [--filter TEXT] [--threads N] [--seconds S] [--runs N] [--json] [--save] [--out FOLDER]
 
-import { createRequire } from "node:module";
+import { spawnSync } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { cpus, loadavg, totalmem } from "node:os";
+import { dirname, join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { buildPreset } from "../scripts/native-build.mjs";
+import { apiTable, measureApi } from "./api.mjs";
+import { drawChart } from "./chart.mjs";
+import { nativeTable } from "./table.mjs";
 
-const require = createRequire(import.meta.url);
-const { demoModelPath, listDevices, loadModel } = require("../dist/index.js");
-
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const { values } = parseArgs({
-  options: { json: { type: "boolean", default: false }, runs: { type: "string", default: "9" } },
+  options: {
+    quick: { type: "boolean", default: false },
+    json: { type: "boolean", default: false },
+    save: { type: "boolean", default: false },
+    filter: { type: "string" },
+    threads: { type: "string" },
+    seconds: { type: "string" },
+    pages: { type: "string" },
+    runs: { type: "string", default: "9" },
+    out: { type: "string" },
+  },
 });
-const RUNS = Number(values.runs);
-const PROMPT = "What is the weather in the city where she lives, and how much is that in fahrenheit? ".repeat(
-  8,
-);
-const TOKENS = 500;
 
-const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)];
+function fail(message) {
+  console.error(message);
+  process.exit(1);
+}
 
-/** One prefill and one decode; milliseconds per token on both sides. */
-async function measure(model, ids) {
-  const session = model.createSession();
-  try {
-    let start = performance.now();
-    await session.prefill(ids);
-    const prefillMs = performance.now() - start;
-    start = performance.now();
-    let tokens = 0;
-    for await (const _token of session.decode({ maxTokens: TOKENS, temperature: 0, stopTokens: [] }))
-      tokens += 1;
-    const decodeMs = performance.now() - start;
-    const engine = session.timings;
-    return {
-      prefillApi: prefillMs / ids.length,
-      prefillEngine: engine.prefillMs / engine.prefillTokens,
-      decodeApi: decodeMs / tokens,
-      decodeEngine: engine.decodeMs / engine.decodeTokens,
-    };
-  } finally {
-    session.dispose();
+function runNative() {
+  if (!buildPreset("tests", "k2_bench")) fail("Building k2_bench failed; the compiler's messages are above.");
+  const args = ["--json"];
+  if (values.quick) args.push("--quick");
+  for (const name of ["filter", "threads", "seconds", "pages"]) {
+    if (values[name] !== undefined) args.push(`--${name}`, values[name]);
   }
+  const program = join(root, "build", "tests", "k2_bench");
+  const { stdout } = spawnSync(program, args, {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"],
+    maxBuffer: 1 << 28,
+  });
+  if (!stdout) fail("Expected results of k2_bench, got none; its message is above.");
+  return JSON.parse(stdout);
 }
 
-const results = [];
-for (const threads of [1, 2]) {
-  const model = await loadModel(demoModelPath, {
-    device: "cpu",
-    threads,
-    contextTokens: 4096,
-  });
-  const ids = model.tokenizer.encode(PROMPT);
-  await measure(model, ids);
-  const runs = [];
-  for (let i = 0; i < RUNS; i += 1) runs.push(await measure(model, ids));
-  const of = (key) => median(runs.map((run) => run[key]));
-  const ratio = (api, engine) => median(runs.map((run) => run[api] / run[engine]));
-  results.push({
-    threads,
-    promptTokens: ids.length,
-    prefillTokensPerSecond: 1000 / of("prefillApi"),
-    decodeTokensPerSecond: 1000 / of("decodeApi"),
-    prefillApiOverEngine: ratio("prefillApi", "prefillEngine"),
-    decodeApiOverEngine: ratio("decodeApi", "decodeEngine"),
-  });
-  await model.dispose();
+const runs = Number(values.runs);
+if (!(Number.isInteger(runs) && runs >= 1)) {
+  fail(`Expected an integer of at least 1 for --runs, got ${JSON.stringify(values.runs)}`);
 }
+const machine = {
+  cpu: cpus()[0]?.model ?? "unknown",
+  cores: cpus().length,
+  memoryBytes: totalmem(),
+  platform: `${process.platform}-${process.arch}`,
+  node: process.version,
+};
+const date = new Date().toISOString();
+const loadBefore = loadavg()[0];
+const native = runNative();
+const api = await measureApi(runs);
+const result = { date, machine, loadBefore, native, api };
 
-const isa = listDevices().find((device) => device.name === "cpu").isas[0];
-if (values.json) {
-  console.log(JSON.stringify({ isa, runs: RUNS, results }, null, 2));
-} else {
-  console.log(`demonstration model, ${isa} kernels, median of ${RUNS} runs`);
-  for (const result of results) {
-    console.log(
-      `  ${result.threads} thread${result.threads === 1 ? " " : "s"}  ` +
-        `prefill ${result.prefillTokensPerSecond.toFixed(0).padStart(6)} tok/s (API/engine ${result.prefillApiOverEngine.toFixed(2)})  ` +
-        `decode ${result.decodeTokensPerSecond.toFixed(0).padStart(6)} tok/s (API/engine ${result.decodeApiOverEngine.toFixed(2)})`,
-    );
-  }
+const folder = values.out ?? join(root, "bench", "results", ...(values.save ? ["saved"] : []));
+mkdirSync(folder, { recursive: true });
+const name = join(folder, date.slice(0, 19).replaceAll(":", "-"));
+writeFileSync(`${name}.json`, `${JSON.stringify(result, null, 2)}\n`);
+writeFileSync(`${name}.svg`, drawChart(result));
+
+if (values.json) console.log(JSON.stringify(result, null, 2));
+else {
+  const lines = [
+    `${machine.cpu}, ${machine.cores} cores, load ${loadBefore.toFixed(1)} before`,
+    ...nativeTable(native),
+    "",
+    ...apiTable(api),
+  ];
+  console.log(`${lines.join("\n")}\n\n${relative(process.cwd(), name)}.json and .svg`);
 }
+if (native.cases.some((one) => one.refused !== undefined)) process.exitCode = 1;

@@ -42,6 +42,7 @@ export type {
 export { K2Error, type K2ErrorCode, type K2ErrorDetails } from "./errors";
 export type { FinishPart, FinishReason, StreamPart, Usage } from "./generate/part";
 export type { GrammarProgram } from "./grammar/program";
+export { type MachineLimits, type MeasureOptions, measureMachine } from "./machine";
 export { demoModelPath } from "./model/demo-model";
 export type { RestoreChatOptions } from "./model/files";
 export type { Device, LoadOptions, LoadProgress } from "./model/load-options";

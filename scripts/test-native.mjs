@@ -1,43 +1,15 @@
 // Builds and runs the native tests, once as released and once under the address and undefined-behaviour sanitizers.
 // `node scripts/test-native.mjs [preset] [part of a test's name]`; the last line is "N passed, N failed".
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync, rmSync } from "node:fs";
-import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { findCommand, whyNoSanitizers, whyNotBuildable } from "./native-tools.mjs";
+import { buildPreset } from "./native-build.mjs";
+import { whyNoSanitizers, whyNotBuildable } from "./native-tools.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const generator = findCommand("ninja") ? "Ninja" : "Unix Makefiles";
-
-/** Runs a build step in silence; what it said is shown only when it fails. */
-function step(command, args) {
-  const { status, stdout, stderr } = spawnSync(command, args, {
-    cwd: root,
-    encoding: "utf8",
-    maxBuffer: 1 << 28,
-  });
-  if (status !== 0) process.stdout.write(`${stdout ?? ""}${stderr ?? ""}`);
-  return status === 0;
-}
-
-function build(preset) {
-  const folder = join(root, "build", preset);
-  const cache = join(folder, "CMakeCache.txt");
-  const kept = existsSync(cache) ? readFileSync(cache, "utf8") : "";
-  const isUsable =
-    kept.includes(`CMAKE_GENERATOR:INTERNAL=${generator}\n`) &&
-    kept.includes(`CMAKE_HOME_DIRECTORY:INTERNAL=${root}\n`);
-  if (!isUsable) rmSync(folder, { recursive: true, force: true });
-  return (
-    step("cmake", ["--preset", preset, "-G", generator]) &&
-    step("cmake", ["--build", folder, "--parallel", String(availableParallelism())])
-  );
-}
-
 /** Counts of one preset. A program that ended by itself without its closing line is one more failure. */
 function run(preset, filter) {
-  if (!build(preset)) {
+  if (!buildPreset(preset)) {
     console.log(`${preset}: the build failed`);
     return { passed: 0, failed: 1 };
   }

@@ -19,13 +19,19 @@ interface Room {
 
 const ROOMS: readonly Room[] = [
   { name: "base", holds: ["native/base/"], uses: [] },
+  { name: "measure", holds: ["native/measure/"], uses: ["base"] },
   { name: "ops", holds: ["native/ops/"], uses: ["base"] },
   { name: "grammar (native)", holds: ["native/grammar/"], uses: ["base"] },
   { name: "reference", holds: ["native/reference/"], uses: ["base", "ops"] },
   { name: "cpu", holds: ["native/cpu/"], uses: ["base", "ops"] },
   { name: "model (native)", holds: ["native/model/"], uses: ["base", "ops"] },
   { name: "engine", holds: ["native/engine/"], uses: ["base", "ops", "model (native)", "grammar (native)"] },
-  { name: "binding", holds: ["native/binding/"], uses: ["base", "ops", "engine"] },
+  { name: "binding", holds: ["native/binding/"], uses: ["base", "measure", "ops", "engine"] },
+  {
+    name: "bench",
+    holds: ["native/bench/"],
+    uses: ["base", "measure", "ops", "reference", "model (native)", "engine"],
+  },
 
   { name: "errors", holds: ["lib/errors.ts", "lib/check.ts"], uses: [] },
   { name: "contract", holds: ["lib/addon/contract.ts"], uses: [] },
@@ -90,6 +96,7 @@ const ROOMS: readonly Room[] = [
       "chat",
     ],
   },
+  { name: "machine", holds: ["lib/machine.ts"], uses: ["errors", "contract", "addon"] },
   {
     name: "index",
     holds: ["lib/index.ts", "lib/index.mts"],
@@ -106,6 +113,7 @@ const ROOMS: readonly Room[] = [
       "chat",
       "session",
       "model (lib)",
+      "machine",
     ],
   },
   { name: "cli", holds: ["lib/cli/"], uses: ["index"] },
@@ -240,8 +248,8 @@ function layerViolations(tree: Tree): Violation[] {
 const OUTSIDE: readonly { name: RegExp; files: RegExp; reason: string }[] = [
   {
     name: /^(immintrin|x86intrin|[a-z]mmintrin|arm_\w+|cpuid)\.h$/,
-    files: /^native\/(?!cpu\/|base\/thread_pool\.)/,
-    reason: "instruction sets belong to native/cpu",
+    files: /^native\/(?!cpu\/|measure\/loops\.|base\/thread_pool\.)/,
+    reason: "instruction sets belong to native/cpu, and to the loops that it is measured against",
   },
   {
     name: /^(napi|node_api|js_native_api|node|v8|uv)\.h$/,
@@ -295,7 +303,7 @@ const FORBIDDEN: readonly { pattern: RegExp; files: RegExp; reason: string }[] =
   { pattern: /\bthrow\b/, files: /^native\//, reason: "no exceptions: report a Status" },
   {
     pattern: /^\s*#\s*(if|ifdef|ifndef|elif)\b/,
-    files: /^native\/(?!base\/|cpu\/)/,
+    files: /^native\/(?!base\/|measure\/|cpu\/)/,
     reason: "an absent backend is a stub at link time, not a condition in its callers",
   },
   { pattern: /\bconsole\./, files: /^lib\/(?!cli\/)/, reason: "a library does not print" },

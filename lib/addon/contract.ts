@@ -280,9 +280,18 @@ export interface NativeMemoryPlan {
   scratchBytes: number;
 }
 
+/** Limits of the machine: rates by name in GB/s, GFLOP/s or GOP/s; names in `native/measure/machine.h`. */
+export interface NativeMachine {
+  /** Of the last level of cache; 0 where the system does not say. */
+  cacheBytes: number;
+  rates: Record<string, number>;
+}
+
 export interface NativeAddon {
   version: string;
   backends(): NativeBackend[];
   planMemory(spec: ModelSpec, options: EngineOptions): NativeMemoryPlan;
+  /** Takes some seconds, on threads of its own. */
+  measureMachine(threads: number): Promise<NativeMachine>;
   createEngine(spec: ModelSpec, table: WeightTable, options: EngineOptions): NativeEngine;
 }

@@ -3,6 +3,7 @@
 
 import { K2Error } from "../index";
 import { nearest, parseArguments, UsageError } from "./arguments";
+import { benchCommand } from "./bench";
 import { chatCommand } from "./chat";
 import type { Command } from "./command";
 import { demoCommand } from "./demo";
@@ -15,7 +16,14 @@ import { visible } from "./style";
 import { openTerminal, type Terminal } from "./terminal";
 import { traceCommand } from "./trace/command";
 
-const COMMANDS: readonly Command[] = [runCommand, chatCommand, inspectCommand, traceCommand, demoCommand];
+const COMMANDS: readonly Command[] = [
+  runCommand,
+  chatCommand,
+  inspectCommand,
+  traceCommand,
+  benchCommand,
+  demoCommand,
+];
 const FAILED = 1;
 const WRONG_USAGE = 2;
 

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "binding/channel.h"
+#include "binding/measure.h"
 #include "engine/engine.h"
 
 namespace k2 {
@@ -15,6 +16,7 @@ struct Environment {
   std::shared_ptr<Channel> channel = std::make_shared<Channel>();
   // Stopped when the environment ends.
   std::shared_ptr<std::set<Engine*>> engines = std::make_shared<std::set<Engine*>>();
+  std::shared_ptr<Measurement> measurement = std::make_shared<Measurement>();
   Napi::FunctionReference engine_class;
   Napi::FunctionReference session_class;
   Napi::FunctionReference grammar_class;

@@ -68,6 +68,7 @@ void OnEnvironmentEnd(void* data) {
   Environment& environment = *static_cast<Environment*>(data);
   environment.channel->Close();
   for (Engine* engine : *environment.engines) engine->Stop();
+  environment.measurement->Stop();
 }
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
@@ -84,6 +85,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("version", "0.1.0");
   exports.Set("backends", Napi::Function::New(env, ListBackends, "backends"));
   exports.Set("planMemory", Napi::Function::New(env, PlanMemoryOf, "planMemory"));
+  exports.Set("measureMachine", Napi::Function::New(env, MeasureMachineOf, "measureMachine"));
   exports.Set("createEngine", Napi::Function::New(env, CreateEngine, "createEngine"));
   return exports;
 }
