@@ -230,10 +230,7 @@ describe("a tool with a schema", () => {
     const { chat } = create([tool], [calls(call(0, '{"city":" Rome "}'), call(1, "{}")), ["ok", M.end]]);
     expect(chat.tools[0]!.function.parameters).toEqual({ type: "object" });
     await chat.run("Question").result();
-    expect(results(chat)).toEqual([
-      "Rome",
-      '{"error":"Expected a value that fits the schema, got no city"}',
-    ]);
+    expect(results(chat)).toEqual(["Rome", '{"error":"Expected a value that fits the schema, got no city"}']);
   });
 });
 
