@@ -111,10 +111,12 @@ class Heights {
     const missing = minProperties - required.length;
     if (maxProperties !== -1 && Math.max(minProperties, required.length) > maxProperties) return Infinity;
     const others = members.filter((member) => !member.isRequired).map((member) => this.rules[member.rule]!);
-    if (additional !== -1) others.push(this.rules[additional]!);
     const height = required.reduce((most, member) => Math.max(most, this.rules[member.rule]!), 0);
     if (missing <= 0) return height;
-    return Math.max(height, others.sort((a, b) => a - b)[missing - 1] ?? Infinity);
+    const declared = others.sort((a, b) => a - b)[missing - 1] ?? Infinity;
+    // There are as many undeclared members as one likes.
+    const undeclared = additional === -1 ? Infinity : this.rules[additional]!;
+    return Math.max(height, Math.min(declared, undeclared));
   }
 }
 

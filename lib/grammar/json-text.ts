@@ -41,6 +41,11 @@ export function oneOfTexts(builder: GrammarBuilder, texts: readonly string[]): n
   return sorted.length === 0 ? builder.fail : tree(0, sorted.length, 0);
 }
 
+/** Any key in the one spelling of `JSON.stringify`. */
+export function anyKey(builder: GrammarBuilder): number {
+  return builder.once("any key", () => keyExcept(builder, []));
+}
+
 /** A key in canonical escaping that is none of `keys` (JSON texts, one character per byte). */
 export function keyExcept(builder: GrammarBuilder, keys: readonly string[]): number {
   const any = builder.repeat(canonicalText(builder, ANY_CODE_POINT), 0, NO_LIMIT);

@@ -63,10 +63,11 @@ export interface GrammarMember {
 export interface GrammarObject {
   /** Node of optional white space. */
   readonly ws: number;
-  /** Node of an undeclared key, quotes included. */
+  /** Node of an undeclared key, quotes included. It has infinitely many texts, so that there are always enough. */
   readonly key: number;
   /** Rule of undeclared members' values, or -1. */
   readonly additional: number;
+  /** Different keys; declared ones never come twice. */
   readonly minProperties: number;
   /** -1: no limit. */
   readonly maxProperties: number;
@@ -94,6 +95,7 @@ export class GrammarBuilder {
   /** Node of each rule, -1 until it is defined. */
   readonly rules: number[] = [];
   private readonly ids = new Map<string, number>();
+  private readonly made = new Map<string, number>();
   /** Whether a node has the empty text. Rules count as having none: what this room repeats is no rule with an empty text. */
   private readonly nullable: boolean[] = [];
   readonly fail: number;
@@ -102,6 +104,16 @@ export class GrammarBuilder {
   constructor() {
     this.fail = this.add(Opcode.Fail, { isNullable: false });
     this.empty = this.add(Opcode.Empty, { isNullable: true });
+  }
+
+  /** What `make` gave for this key before, or gives now. */
+  once(key: string, make: () => number): number {
+    let node = this.made.get(key);
+    if (node === undefined) {
+      node = make();
+      this.made.set(key, node);
+    }
+    return node;
   }
 
   /** One byte of the given inclusive ranges: `bytes(0x30, 0x39, 0x2d, 0x2d)`. */

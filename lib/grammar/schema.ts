@@ -7,7 +7,7 @@ import { Automaton } from "./automaton";
 
 import { ALL_TYPES, type Constraints, flatten, same, TYPE, typeOf } from "./constraints";
 import { finishProgram } from "./finish";
-import { canonicalJson, keyExcept, oneOfTexts, whiteSpace } from "./json-text";
+import { anyKey, canonicalJson, keyExcept, oneOfTexts, whiteSpace } from "./json-text";
 import { isInRange, numberNode } from "./numbers";
 import { GrammarBuilder, type GrammarMember, type GrammarProgram, NO_LIMIT } from "./program";
 import { type Json, type SchemaRef, SchemaSource } from "./schema-source";
@@ -87,7 +87,7 @@ class SchemaCompiler {
       nodes.push(stringNode(builder, { ...constraints, regex: constraints.regex?.tree }, path));
     }
     if (types & TYPE.array) nodes.push(this.container(this.array(constraints, path)));
-    if (types & TYPE.object) nodes.push(this.container(this.object(constraints, path)));
+    if (types & TYPE.object) nodes.push(this.container(this.object(constraints)));
     return nodes;
   }
 
@@ -119,7 +119,7 @@ class SchemaCompiler {
     return builder.deeper(builder.seq(builder.literal("["), ws, after, ws, builder.literal("]")));
   }
 
-  private object(constraints: Constraints, path: string): number {
+  private object(constraints: Constraints): number {
     const { objects, required, minProperties, maxProperties } = constraints;
     const keys = new Set([...objects.flatMap((part) => [...part.properties.keys()]), ...required]);
     const hasDeclared = objects.some((part) => part.properties.size > 0);
@@ -129,17 +129,16 @@ class SchemaCompiler {
       return { key: canonicalJson(key), rule: this.ruleOf(schemas), isRequired: required.has(key) };
     });
     const additional = others.length > 0 || !hasDeclared ? this.ruleOf(others) : -1;
-    const possible = members.length + (additional === -1 ? 0 : 1);
-    if (minProperties > possible) {
-      throw invalidArgument(
-        `at most ${possible}, as undeclared members count as one,`,
-        `${path}.minProperties`,
-        minProperties,
-      );
-    }
-    const key = keyExcept(this.builder, []);
-    const most = maxProperties === Infinity ? NO_LIMIT : maxProperties;
-    return this.builder.object({ ws: this.ws, key, additional, minProperties, maxProperties: most, members });
+    // Limits that say nothing would make native code count members for nothing.
+    const isLimited = maxProperties < (additional === -1 ? members.length : Infinity);
+    return this.builder.object({
+      ws: this.ws,
+      key: anyKey(this.builder),
+      additional,
+      minProperties: minProperties <= required.size ? 0 : minProperties,
+      maxProperties: isLimited ? maxProperties : NO_LIMIT,
+      members,
+    });
   }
 
   /** A value of const or enum, with the white space that JSON allows. */
@@ -157,7 +156,7 @@ class SchemaCompiler {
     const members = Object.entries(value).map(([key, item]) => {
       return { key: canonicalJson(key), rule: builder.addRule(this.constant(item)), isRequired: true };
     });
-    const key = keyExcept(builder, []);
+    const key = anyKey(builder);
     return this.container(
       builder.object({ ws, key, additional: -1, minProperties: 0, maxProperties: NO_LIMIT, members }),
     );

@@ -39,4 +39,20 @@ export const OWN_SCHEMAS: readonly unknown[] = [
   { enum: [1, "a", null, { b: [1, "x"] }, "abc"], type: ["string", "object"] },
   { type: "string", enum: ["aa", "b"], pattern: "^a" },
   { type: ["string", "null"], maxLength: 3 },
+  { type: "object", minProperties: 3 },
+  { type: "object", additionalProperties: { type: "integer" }, minProperties: 1, maxProperties: 2 },
+  {
+    properties: { a: { type: "null" }, b: { type: "boolean" } },
+    required: ["b"],
+    additionalProperties: { type: "string", maxLength: 3 },
+    minProperties: 3,
+    maxProperties: 4,
+  },
+  { properties: { a: {}, b: {}, c: {} }, required: ["c"], minProperties: 2, maxProperties: 2 },
+  {
+    properties: { a: { const: 1 } },
+    required: ["a", "z"],
+    additionalProperties: { type: "null" },
+    maxProperties: 2,
+  },
 ];

@@ -63,14 +63,12 @@ export function randomText(program: GrammarProgram, random: () => number): strin
           const isNeeded = chosen.length < least!;
           if (chosen.length < limit && (isNeeded || (depth < 4 && random() < 0.5))) chosen.push(member);
         }
-        const declared = new Set(members.map((member) => member.key));
-        if (
-          additional !== -1 &&
-          chosen.length < limit &&
-          (chosen.length < least! || (depth < 3 && random() < 0.5))
-        ) {
+        const taken = new Set(members.map((member) => member.key));
+        const isWanted = () => chosen.length < least! || (depth < 3 && random() < 0.5);
+        while (additional !== -1 && chosen.length < limit && isWanted()) {
           let name = write(key!, depth);
-          while (declared.has(name)) name = write(key!, depth);
+          while (taken.has(name)) name = write(key!, depth);
+          taken.add(name);
           chosen.push({ key: name, rule: additional!, isRequired: false });
         }
         chosen.sort(() => random() - 0.5);

@@ -27,7 +27,7 @@ function expectValidTexts(schema: unknown, rounds: number): void {
 
 describe("compileSchema writes valid texts", () => {
   it.each(OWN_SCHEMAS.map((schema) => [JSON.stringify(schema), schema]))("%s", (_, schema) => {
-    expectValidTexts(schema, 300);
+    expectValidTexts(schema, 100);
   });
 
   it.skipIf(publishedSchemas.length === 0)("for all published tool schemas", () => {
