@@ -5,6 +5,7 @@ import { invalidArgument } from "../check";
 import { type CodePointSet, type CodePointWriter, contains } from "./code-points";
 import { type GrammarBuilder, NO_LIMIT } from "./program";
 import type { Regex } from "./regex";
+import type { Work } from "./work";
 
 export function regexNode(builder: GrammarBuilder, regex: Regex, write: CodePointWriter): number {
   switch (regex.kind) {
@@ -83,7 +84,7 @@ export class Automaton {
   }
 
   /** The texts of `lo` to `hi` code points. */
-  bounded(builder: GrammarBuilder, write: CodePointWriter, lo: number, hi: number): number {
+  *bounded(builder: GrammarBuilder, write: CodePointWriter, lo: number, hi: number): Work<number> {
     const transitions = sum(this.follow.map((to) => to.size)) + this.first.size;
     const layers = hi === Infinity ? lo : hi;
     if (transitions * layers > MOST_TRANSITIONS) {
@@ -109,7 +110,10 @@ export class Automaton {
       return new Map(nodes);
     };
     if (hi === Infinity) for (const [state, node] of layer(lo)) builder.defineRule(rules.get(state)!, node);
-    for (let count = hi === Infinity ? lo - 1 : hi; count >= 0; count--) later = layer(count);
+    for (let count = hi === Infinity ? lo - 1 : hi; count >= 0; count--) {
+      later = layer(count);
+      yield;
+    }
     return later.get(-1)!;
   }
 

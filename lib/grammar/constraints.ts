@@ -6,6 +6,7 @@ import type { Bound } from "./numbers";
 import type { Regex } from "./regex";
 import { type Json, memberPath, type SchemaRef, type SchemaSource } from "./schema-source";
 import { FORMAT_NAMES, formatRegex, patternRegex } from "./strings";
+import { finishAtOnce, type Work } from "./work";
 
 /** Types as bits. "number" is whole numbers and others. */
 export const TYPE = { null: 1, boolean: 2, integer: 4, fraction: 8, string: 16, array: 32, object: 64 };
@@ -77,19 +78,20 @@ const MOST_ALTERNATIVES = 256;
 const LONGEST_CHAIN = 200;
 
 /** The alternatives of all the schemas together. */
-export function flatten(source: SchemaSource, schemas: readonly SchemaRef[]): readonly Constraints[] {
-  return schemas.reduce<readonly Constraints[]>(
-    (alternatives, schema) => cross(alternatives, expand(source, schema, [], 0), schema.path),
-    [ANYTHING],
-  );
+export function* flatten(source: SchemaSource, schemas: readonly SchemaRef[]): Work<readonly Constraints[]> {
+  let alternatives: readonly Constraints[] = [ANYTHING];
+  for (const schema of schemas)
+    alternatives = cross(alternatives, yield* expand(source, schema, [], 0), schema.path);
+  return alternatives;
 }
 
-function expand(
+function* expand(
   source: SchemaSource,
   schema: SchemaRef,
   open: readonly unknown[],
   depth: number,
-): readonly Constraints[] {
+): Work<readonly Constraints[]> {
+  yield;
   const { value, path } = schema;
   if (value === true) return [ANYTHING];
   if (value === false) return [];
@@ -104,16 +106,26 @@ function expand(
     throw invalidArgument("a supported keyword", memberPath(path, key), keywords[key]);
   }
   let alternatives: readonly Constraints[] = [ownConstraints(source, schema, keywords)];
-  if (keywords.$ref !== undefined) alternatives = cross(alternatives, inner(source.resolve(schema)), path);
+  if (keywords.$ref !== undefined)
+    alternatives = cross(alternatives, yield* inner(source.resolve(schema)), path);
   for (const child of source.list(schema, "allOf") ?? [])
-    alternatives = cross(alternatives, inner(child), path);
+    alternatives = cross(alternatives, yield* inner(child), path);
   const any = source.list(schema, "anyOf");
-  if (any !== undefined) alternatives = cross(alternatives, any.flatMap(inner), path);
+  if (any !== undefined) {
+    const branches: Constraints[] = [];
+    for (const child of any) branches.push(...(yield* inner(child)));
+    alternatives = cross(alternatives, branches, path);
+  }
   const one = source.list(schema, "oneOf");
   if (one !== undefined) {
-    const branches = one.map(inner);
+    const branches: (readonly Constraints[])[] = [];
+    for (const child of one) branches.push(yield* inner(child));
     for (const [i, branch] of branches.entries()) {
-      const isApart = branches.slice(i + 1).every((other) => areDisjoint(source, branch, other, 0));
+      let isApart = true;
+      for (const other of branches.slice(i + 1)) {
+        yield;
+        isApart &&= areDisjoint(source, branch, other, 0);
+      }
       if (isApart) continue;
       throw invalidArgument(
         "branches that exclude each other",
@@ -234,7 +246,10 @@ function arePairDisjoint(source: SchemaSource, a: Constraints, b: Constraints, d
   for (const key of [...a.required, ...b.required]) {
     if (a.required.has(key) ? isForbidden(b, key) : isForbidden(a, key)) return true;
     if (!a.required.has(key) || !b.required.has(key)) continue;
-    const [left, right] = [flatten(source, properties(a, key)), flatten(source, properties(b, key))];
+    const [left, right] = [a, b].map((c) => finishAtOnce(flatten(source, properties(c, key)))) as [
+      readonly Constraints[],
+      readonly Constraints[],
+    ];
     if (areDisjoint(source, left, right, depth + 1)) return true;
   }
   return false;

@@ -2,6 +2,7 @@
 // place of everything in it, for `$ref` and for messages.
 
 import { invalidArgument } from "../check";
+import type { Work } from "./work";
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
@@ -13,7 +14,7 @@ export interface SchemaRef {
 
 const DEEPEST = 256;
 /** Values and characters together. */
-const LARGEST = 2_000_000;
+const LARGEST = 500_000;
 
 export function memberPath(path: string, key: string): string {
   return /^[\w$-]+$/.test(key) ? `${path}.${key}` : `${path}[${JSON.stringify(key.slice(0, 60))}]`;
@@ -23,28 +24,12 @@ export class SchemaSource {
   readonly root: SchemaRef;
   private readonly ids = new Map<Json, number>();
 
-  constructor(schema: unknown, name: string) {
-    let left = LARGEST;
-    const copy = (value: unknown, path: string, depth: number): Json => {
-      left -= typeof value === "string" ? value.length + 1 : 1;
-      if (left < 0)
-        throw invalidArgument("a smaller schema", name, "more than 2,000,000 values and characters");
-      if (typeof value === "string" && /\p{Cs}/u.test(value))
-        throw invalidArgument("well-formed text", path, value);
-      if (value === null || typeof value === "boolean" || typeof value === "string") return value;
-      if (typeof value === "number" && Number.isFinite(value)) return value + 0;
-      if (typeof value !== "object") throw invalidArgument("JSON data", path, value);
-      if (depth === DEEPEST) throw invalidArgument(`at most ${DEEPEST} levels of nesting`, name, "more");
-      if (Array.isArray(value)) return Array.from(value, (item, i) => copy(item, `${path}[${i}]`, depth + 1));
-      const entries: [string, Json][] = [];
-      for (const [key, item] of Object.entries(value)) {
-        left -= key.length;
-        if (/\p{Cs}/u.test(key)) throw invalidArgument("well-formed keys", path, key);
-        if (item !== undefined) entries.push([key, copy(item, memberPath(path, key), depth + 1)]);
-      }
-      return Object.fromEntries(entries);
-    };
-    this.root = { value: copy(schema, name, 0), path: name };
+  private constructor(value: Json, name: string) {
+    this.root = { value, path: name };
+  }
+
+  static *read(schema: unknown, name: string): Work<SchemaSource> {
+    return new SchemaSource(yield* new Copier(name).copy(schema, name, 0), name);
   }
 
   /** Equal for the same place of the schema, however it was reached. */
@@ -112,6 +97,45 @@ export class SchemaSource {
     const id = (value as Record<string, Json>).$id;
     if (typeof id === "string" && !id.startsWith("#"))
       throw invalidArgument("no $id below the root", path, id);
+  }
+}
+
+class Copier {
+  private left = LARGEST;
+
+  constructor(private readonly name: string) {}
+
+  *copy(value: unknown, path: string, depth: number): Work<Json> {
+    if (typeof value !== "object" || value === null) return this.scalar(value, path);
+    if (depth === DEEPEST) throw invalidArgument(`at most ${DEEPEST} levels of nesting`, this.name, "more");
+    this.count(1);
+    const isList = Array.isArray(value);
+    const entries: [string, Json][] = [];
+    for (const [key, item] of Object.entries(value)) {
+      yield;
+      const at = isList ? `${path}[${key}]` : memberPath(path, key);
+      this.count(isList ? 0 : key.length);
+      if (!isList && /\p{Cs}/u.test(key)) throw invalidArgument("well-formed keys", path, key);
+      if (item === undefined && !isList) continue;
+      const isContainer = typeof item === "object" && item !== null;
+      entries.push([key, isContainer ? yield* this.copy(item, at, depth + 1) : this.scalar(item, at)]);
+    }
+    return isList ? entries.map(([, item]) => item) : Object.fromEntries(entries);
+  }
+
+  private scalar(value: unknown, path: string): Json {
+    this.count(typeof value === "string" ? value.length + 1 : 1);
+    if (typeof value === "string" && /\p{Cs}/u.test(value))
+      throw invalidArgument("well-formed text", path, value);
+    if (value === null || typeof value === "boolean" || typeof value === "string") return value;
+    if (typeof value === "number" && Number.isFinite(value)) return value + 0;
+    throw invalidArgument("JSON data", path, value);
+  }
+
+  private count(size: number): void {
+    this.left -= size;
+    if (this.left >= 0) return;
+    throw invalidArgument("a smaller schema", this.name, `more than ${LARGEST} values and characters`);
   }
 }
 

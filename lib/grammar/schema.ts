@@ -6,12 +6,13 @@ import { invalidArgument } from "../check";
 import { Automaton } from "./automaton";
 
 import { ALL_TYPES, type Constraints, flatten, same, TYPE, typeOf } from "./constraints";
-import { finishProgram } from "./finish";
+import { finishWork } from "./finish";
 import { anyKey, canonicalJson, keyExcept, oneOfTexts, whiteSpace } from "./json-text";
 import { isInRange, numberNode } from "./numbers";
 import { GrammarBuilder, type GrammarMember, type GrammarProgram, NO_LIMIT } from "./program";
 import { type Json, type SchemaRef, SchemaSource } from "./schema-source";
 import { stringNode } from "./strings";
+import { finishAtOnce, type Work } from "./work";
 
 const MOST_RULES = 20_000;
 
@@ -21,7 +22,12 @@ const MOST_RULES = 20_000;
  * @throws K2Error `invalid-argument` that names the place of an unsupported keyword, or says that nothing is valid.
  */
 export function compileSchema(schema: unknown, name: string): GrammarProgram {
-  return new SchemaCompiler(new SchemaSource(schema, name), name).compile();
+  return finishAtOnce(schemaWork(schema, name));
+}
+
+/** The same in small steps. */
+export function* schemaWork(schema: unknown, name: string): Work<GrammarProgram> {
+  return yield* new SchemaCompiler(yield* SchemaSource.read(schema, name), name).compile();
 }
 
 class SchemaCompiler {
@@ -35,16 +41,18 @@ class SchemaCompiler {
     private readonly name: string,
   ) {}
 
-  compile(): GrammarProgram {
+  *compile(): Work<GrammarProgram> {
     const start = this.ruleOf([this.source.root]);
     // A list instead of recursion: schemas may lead from one to the next for longer than the stack is deep.
     for (let next = this.pending.pop(); next !== undefined; next = this.pending.pop()) {
       const { rule, schemas } = next;
       const path = schemas[0]?.path ?? this.name;
-      const nodes = flatten(this.source, schemas).flatMap((constraints) => this.values(constraints, path));
+      const nodes: number[] = [];
+      for (const constraints of yield* flatten(this.source, schemas))
+        nodes.push(...(yield* this.values(constraints, path)));
       this.builder.defineRule(rule, this.builder.alt(...nodes));
     }
-    return finishProgram(this.builder, { start, name: this.name, keyExcept });
+    return yield* finishWork(this.builder, { start, name: this.name, keyExcept });
   }
 
   /** The rule of all the schemas together. */
@@ -60,21 +68,19 @@ class SchemaCompiler {
     return rule;
   }
 
-  private values(constraints: Constraints, path: string): number[] {
+  private *values(constraints: Constraints, path: string): Work<number[]> {
     const { builder } = this;
     if (constraints.values !== undefined) {
-      const valid = constraints.values.filter((value) => this.isValid(value, constraints, path));
-      const scalars = valid.filter((value) => typeof value !== "object" || value === null);
-      const texts = oneOfTexts(
-        builder,
-        scalars.map((value) => canonicalJson(value as string)),
-      );
-      return [
-        texts,
-        ...valid
-          .filter((value) => !(scalars as readonly Json[]).includes(value))
-          .map((value) => this.constant(value)),
-      ];
+      const texts: string[] = [];
+      const nodes: number[] = [];
+      const { values, ...others } = constraints;
+      for (const value of values) {
+        yield;
+        if (!this.isValid(value, others, path)) continue;
+        if (typeof value === "object" && value !== null) nodes.push(this.constant(value));
+        else texts.push(canonicalJson(value));
+      }
+      return [yield* oneOfTexts(builder, texts), ...nodes];
     }
     const types = constraints.types === ALL_TYPES ? impliedTypes(constraints) : constraints.types;
     const nodes: number[] = [];
@@ -84,7 +90,7 @@ class SchemaCompiler {
       nodes.push(numberNode(builder, { ...constraints, isInteger: !(types & TYPE.fraction) }, path));
     }
     if (types & TYPE.string) {
-      nodes.push(stringNode(builder, { ...constraints, regex: constraints.regex?.tree }, path));
+      nodes.push(yield* stringNode(builder, { ...constraints, regex: constraints.regex?.tree }, path));
     }
     if (types & TYPE.array) nodes.push(this.container(this.array(constraints, path)));
     if (types & TYPE.object) nodes.push(this.container(this.object(constraints)));
@@ -167,7 +173,9 @@ class SchemaCompiler {
     const { types, values, minLength, maxLength, regex, required, objects, arrays } = constraints;
     if (!(types & typeOf(value)) || (values && !values.some((one) => same(one, value)))) return false;
     const isOne = (item: Json, schemas: readonly SchemaRef[]) =>
-      flatten(this.source, schemas).some((alternative) => this.isValid(item, alternative, path));
+      finishAtOnce(flatten(this.source, schemas)).some((alternative) =>
+        this.isValid(item, alternative, path),
+      );
     if (typeof value === "number") return isInRange(value, { ...constraints, isInteger: false });
     if (typeof value === "string") {
       const length = [...value].length;

@@ -6,6 +6,7 @@ import { Automaton, lengthsOf, regexNode } from "./automaton";
 import { ANY_CODE_POINT, jsonText } from "./code-points";
 import { type GrammarBuilder, NO_LIMIT } from "./program";
 import { parseRegex, type Regex, wholeMatch } from "./regex";
+import type { Work } from "./work";
 
 export interface StringLimits {
   readonly minLength: number;
@@ -52,7 +53,7 @@ export function patternRegex(pattern: string, name: string): Regex {
   return wholeMatch(parseRegex(pattern, name), true, name);
 }
 
-export function stringNode(builder: GrammarBuilder, limits: StringLimits, name: string): number {
+export function* stringNode(builder: GrammarBuilder, limits: StringLimits, name: string): Work<number> {
   const { minLength, maxLength, regex } = limits;
   const quote = builder.literal('"');
   const most = maxLength === Infinity ? NO_LIMIT : maxLength;
@@ -60,11 +61,16 @@ export function stringNode(builder: GrammarBuilder, limits: StringLimits, name: 
   const content =
     regex === undefined
       ? builder.repeat(jsonText(builder, ANY_CODE_POINT), minLength, most)
-      : boundedRegex(builder, regex, limits, name);
+      : yield* boundedRegex(builder, regex, limits, name);
   return builder.seq(quote, content, quote);
 }
 
-function boundedRegex(builder: GrammarBuilder, regex: Regex, limits: StringLimits, name: string): number {
+function* boundedRegex(
+  builder: GrammarBuilder,
+  regex: Regex,
+  limits: StringLimits,
+  name: string,
+): Work<number> {
   const { minLength, maxLength } = limits;
   const lengths = lengthsOf(regex);
   if (lengths.lo >= minLength && lengths.hi <= maxLength) return regexNode(builder, regex, jsonText);
@@ -72,7 +78,7 @@ function boundedRegex(builder: GrammarBuilder, regex: Regex, limits: StringLimit
   const counted = countedRegex(regex, minLength, maxLength);
   if (counted !== undefined) return regexNode(builder, counted, jsonText);
   if (!Number.isSafeInteger(minLength)) throw invalidArgument("a smaller minLength", name, minLength);
-  return new Automaton(regex, name).bounded(builder, jsonText, minLength, maxLength);
+  return yield* new Automaton(regex, name).bounded(builder, jsonText, minLength, maxLength);
 }
 
 /** A sequence with one repeated part of fixed length takes the bound into its quantifier, however large it is. */
