@@ -51,8 +51,8 @@ function sum(values: readonly number[]): number {
 
 /** Copies of positions beyond this are refused: quantifiers multiply. */
 const MOST_POSITIONS = 2000;
-/** Transitions of a bounded automaton beyond this are refused. */
-const MOST_TRANSITIONS = 60_000;
+/** Transitions of a bounded automaton, over all lengths. */
+const MOST_TRANSITIONS = 25_000;
 
 /** Positions are the sets of the tree, quantifiers unrolled; position -1 is the beginning. */
 export class Automaton {
@@ -83,17 +83,14 @@ export class Automaton {
     return [...states].some((state) => this.last.has(state));
   }
 
-  /** The texts of `lo` to `hi` code points. */
-  *bounded(builder: GrammarBuilder, write: CodePointWriter, lo: number, hi: number): Work<number> {
+  /** Whether `bounded` can count to these lengths. */
+  canCount(lo: number, hi: number): boolean {
     const transitions = sum(this.follow.map((to) => to.size)) + this.first.size;
-    const layers = hi === Infinity ? lo : hi;
-    if (transitions * layers > MOST_TRANSITIONS) {
-      throw invalidArgument(
-        "a pattern and a length whose product is small",
-        this.name,
-        `${layers} code points`,
-      );
-    }
+    return transitions * (hi === Infinity ? lo : hi) <= MOST_TRANSITIONS;
+  }
+
+  /** The texts of `lo` to `hi` code points; `canCount` must hold. */
+  *bounded(builder: GrammarBuilder, write: CodePointWriter, lo: number, hi: number): Work<number> {
     const states = [-1, ...this.sets.keys()];
     const sets = this.sets.map((set) => write(builder, set));
     // From the last count to the first. Without an upper limit the last count stands for all later ones, in rules.

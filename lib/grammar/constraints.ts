@@ -70,7 +70,7 @@ const IGNORED = new Set(
   ),
 );
 const SUPPORTED = new Set(
-  "$ref type enum const allOf anyOf oneOf properties required additionalProperties minProperties maxProperties items prefixItems minItems maxItems uniqueItems minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength pattern format".split(
+  "$ref type enum const allOf anyOf oneOf properties required additionalProperties minProperties maxProperties items additionalItems prefixItems minItems maxItems uniqueItems minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength pattern format".split(
     " ",
   ),
 );
@@ -280,8 +280,13 @@ function ownConstraints(
     if (typeof value !== "number") throw invalidArgument("a number", at(key), value);
     return { value: value + 0, isExclusive };
   };
-  let lower = tighter(bound("minimum", false), bound("exclusiveMinimum", true), 1);
-  let upper = tighter(bound("maximum", false), bound("exclusiveMaximum", true), -1);
+  /** In draft 4 `exclusiveMinimum: true` says something about `minimum`. */
+  const limit = (inclusive: string, exclusive: string, sign: number) =>
+    typeof keywords[exclusive] === "boolean"
+      ? bound(inclusive, keywords[exclusive])
+      : tighter(bound(inclusive, false), bound(exclusive, true), sign);
+  let lower = limit("minimum", "exclusiveMinimum", 1);
+  let upper = limit("maximum", "exclusiveMaximum", -1);
   const { pattern, format, multipleOf, uniqueItems, required } = keywords;
   let types = typesOf(keywords.type, at("type"));
   if (multipleOf !== undefined && !(typeof multipleOf === "number" && multipleOf > 0)) {
@@ -321,8 +326,12 @@ function ownConstraints(
   }
   const properties = source.children(schema, "properties");
   const additional = source.child(schema, "additionalProperties");
-  const prefix = source.list(schema, "prefixItems");
-  const items = source.child(schema, "items");
+  // Before draft 2020 a list of `items` said what `prefixItems` says now, and `additionalItems` what `items` says.
+  const isTuple = Array.isArray(keywords.items);
+  if (isTuple && keywords.prefixItems !== undefined)
+    throw invalidArgument("either prefixItems or a list of items", at("items"), keywords.items);
+  const prefix = source.list(schema, isTuple ? "items" : "prefixItems");
+  const items = source.child(schema, isTuple ? "additionalItems" : "items");
   return {
     types,
     minLength: count("minLength", 0),

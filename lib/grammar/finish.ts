@@ -139,7 +139,10 @@ function rulesUsed({ opcode, numbers, object }: GrammarNode): number[] {
   return object.additional === -1 ? rules : [...rules, object.additional];
 }
 
-/** The same grammar without the parts that have no text, and with equal rules made one. */
+/** Native code refuses nodes that nest deeper than 500: what is deeper than this becomes a rule. */
+const DEEPEST_NODE = 100;
+
+/** The same grammar without the parts that have no text, with equal rules made one, and with rules where nodes nest deeply. */
 function* prune(from: GrammarBuilder, heights: Heights, { start, keyExcept }: FinishOptions) {
   const to = new GrammarBuilder();
   const ruleOf = new Map<number, number>();
@@ -156,6 +159,7 @@ function* prune(from: GrammarBuilder, heights: Heights, { start, keyExcept }: Fi
   }
 
   const nodeOf: number[] = [];
+  const ruleHeights: number[] = [];
   const pruneObject = (object: GrammarObject): GrammarObject => {
     const members = object.members
       .filter((member) => ruleOf.has(member.rule))
@@ -170,9 +174,21 @@ function* prune(from: GrammarBuilder, heights: Heights, { start, keyExcept }: Fi
     }
     return { ...object, ws: nodeOf[object.ws]!, key, additional, members };
   };
+  const added = new Map<number, number>();
+  const shallow = (child: number): number => {
+    const node = nodeOf[child]!;
+    if (to.nestingOf(node) < DEEPEST_NODE) return node;
+    let rule = added.get(node);
+    if (rule === undefined) {
+      rule = to.addRule(node);
+      added.set(node, rule);
+      ruleHeights[rule] = heights.ofNode(child);
+    }
+    return to.rule(rule);
+  };
   const copy = (node: GrammarNode): number => {
     const { opcode, numbers, text, object } = node;
-    const children = node.children.map((child) => nodeOf[child]!);
+    const children = node.children.map(shallow);
     switch (opcode) {
       case Opcode.Empty:
         return to.empty;
@@ -210,7 +226,6 @@ function* prune(from: GrammarBuilder, heights: Heights, { start, keyExcept }: Fi
     yield;
     nodeOf.push(heights.ofNode(id) === Infinity ? to.fail : copy(node));
   }
-  const ruleHeights: number[] = [];
   for (const rule of kept) {
     to.defineRule(rule.to, nodeOf[from.rules[rule.from]!]!);
     ruleHeights[rule.to] = heights.ofRule(rule.from);

@@ -87,8 +87,8 @@ export interface GrammarNode {
 /** Repeat without an upper limit. */
 export const NO_LIMIT = -1;
 
-/** A program beyond this is refused: native code keeps it whole, and a schema of this size is an attack or a mistake. */
-const MOST_NODES = 200_000;
+/** More is refused: native code reads a program on JavaScript's thread, this many nodes in about two milliseconds. */
+const MOST_NODES = 60_000;
 
 export class GrammarBuilder {
   readonly nodes: GrammarNode[] = [];
@@ -98,12 +98,18 @@ export class GrammarBuilder {
   private readonly made = new Map<string, number>();
   /** Whether a node has the empty text. Rules count as having none: what this room repeats is no rule with an empty text. */
   private readonly nullable: boolean[] = [];
+  /** How deep nodes stand in each other, up to the next rule. */
+  private readonly nesting: number[] = [];
   readonly fail: number;
   readonly empty: number;
 
   constructor() {
     this.fail = this.add(Opcode.Fail, { isNullable: false });
     this.empty = this.add(Opcode.Empty, { isNullable: true });
+  }
+
+  nestingOf(node: number): number {
+    return this.nesting[node]!;
   }
 
   /** What `make` gave for this key before, or gives now. */
@@ -294,6 +300,7 @@ export class GrammarBuilder {
     }
     const id = this.nodes.push({ opcode, children, numbers, text, ...(object && { object }) }) - 1;
     this.nullable.push(isNullable);
+    this.nesting.push(children.reduce((most, child) => Math.max(most, this.nesting[child]!), 0) + 1);
     this.ids.set(key, id);
     return id;
   }

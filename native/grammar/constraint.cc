@@ -74,6 +74,11 @@ Result<std::shared_ptr<Constraint>> ConstraintStore::Begin(std::shared_ptr<const
   }
 }
 
+int64_t ConstraintStore::computed_sets() {
+  std::lock_guard lock(mutex_);
+  return computed_sets_;
+}
+
 void ConstraintStore::ThreadMain() {
   std::unique_lock lock(mutex_);
   for (;;) {
@@ -119,6 +124,7 @@ std::shared_ptr<const TokenSet> ConstraintStore::SetOf(ExprId expr) {
   const ExprId clipped = expressions_->Clip(expr);
   if (const auto known = sets_.find(clipped); known != sets_.end()) return known->second;
   auto set = std::make_shared<const TokenSet>(Compute(clipped));
+  ++computed_sets_;
   if (sets_.size() >= kMostSets) sets_.erase(sets_.begin());
   sets_.emplace(clipped, set);
   return set;

@@ -66,6 +66,8 @@ class ConstraintStore : public std::enable_shared_from_this<ConstraintStore> {
   Result<std::shared_ptr<Constraint>> Begin(std::shared_ptr<const GrammarProgram> program, int32_t index = 0);
 
   int64_t vocab() const { return vocab_; }
+  // Sets that were not known and had to be found, so far.
+  int64_t computed_sets();
 
  private:
   friend class Constraint;
@@ -98,6 +100,7 @@ class ConstraintStore : public std::enable_shared_from_this<ConstraintStore> {
   // What was left the last time that the store began afresh.
   size_t needed_expressions_ = 0;
   int64_t needed_program_bytes_ = 0;
+  int64_t computed_sets_ = 0;
   bool is_stopping_ = false;
   std::thread thread_;
 };

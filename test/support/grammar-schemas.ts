@@ -55,4 +55,7 @@ export const OWN_SCHEMAS: readonly unknown[] = [
     additionalProperties: { type: "null" },
     maxProperties: 2,
   },
+  // Hundreds of counted steps, one in the other.
+  { type: "string", pattern: "^(ab|[cd]{3})+e?$", minLength: 7, maxLength: 700 },
+  { enum: Array.from({ length: 600 }, (_, i) => "z".repeat(i)) },
 ];

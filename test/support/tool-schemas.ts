@@ -17,7 +17,7 @@ export const publishedSchemas: readonly unknown[] = existsSync(FOLDER)
   : [];
 export const whyNoSchemas = "skipped: the published tool schemas are not in ../shared/tool-schemas";
 
-const options = { strict: false, validateFormats: false, logger: false } as const;
+const options = { strict: false, ownProperties: true, validateFormats: false, logger: false } as const;
 const ajv07 = new Ajv07(options);
 const ajv2020 = new Ajv2020(options);
 

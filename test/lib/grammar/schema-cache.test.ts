@@ -12,7 +12,7 @@ function largeSchema(mark: string): unknown {
   return {
     properties: {
       value: { enum: values },
-      bounded: { type: "string", pattern: "^(a|bc)*(d|ef)*g?$", minLength: 100, maxLength: 1500 },
+      bounded: { type: "string", pattern: "^(a|bc)*(d|ef)*g?$", minLength: 100, maxLength: 900 },
     },
   };
 }
