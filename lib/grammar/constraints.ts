@@ -64,12 +64,14 @@ export const ANYTHING: Constraints = {
   arrays: [],
 };
 
-const IGNORED = new Set(
+/** Keywords that say nothing about which values are valid. */
+export const IGNORED_KEYWORDS: ReadonlySet<string> = new Set(
   "$schema $id $comment $defs definitions $anchor title description default examples deprecated readOnly writeOnly contentMediaType contentEncoding contentSchema".split(
     " ",
   ),
 );
-const SUPPORTED = new Set(
+/** Keywords that are enforced; all others are errors. */
+export const SUPPORTED_KEYWORDS: ReadonlySet<string> = new Set(
   "$ref type enum const allOf anyOf oneOf properties required additionalProperties minProperties maxProperties items additionalItems prefixItems minItems maxItems uniqueItems minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength pattern format".split(
     " ",
   ),
@@ -102,7 +104,7 @@ function* expand(
   const keywords = source.keywords(schema);
   const inner = (child: SchemaRef) => expand(source, child, [...open, value], depth + 1);
   for (const key of Object.keys(keywords)) {
-    if (IGNORED.has(key) || SUPPORTED.has(key)) continue;
+    if (IGNORED_KEYWORDS.has(key) || SUPPORTED_KEYWORDS.has(key)) continue;
     throw invalidArgument("a supported keyword", memberPath(path, key), keywords[key]);
   }
   let alternatives: readonly Constraints[] = [ownConstraints(source, schema, keywords)];
@@ -255,11 +257,19 @@ function arePairDisjoint(source: SchemaSource, a: Constraints, b: Constraints, d
   return false;
 }
 
+const FLOAT_FORMATS: readonly string[] = ["float", "double"];
 const INTEGER_FORMATS = new Map([
   ["int32", [-(2 ** 31), 2 ** 31 - 1]],
   // The double below 2^63: 2^63 - 1 itself would round up.
   ["int64", [-(2 ** 63), 2 ** 63 - 1024]],
 ]);
+
+/** Values of `format`; all others are errors. */
+export const SUPPORTED_FORMATS: readonly string[] = [
+  ...FORMAT_NAMES,
+  ...INTEGER_FORMATS.keys(),
+  ...FLOAT_FORMATS,
+];
 
 function ownConstraints(
   source: SchemaSource,
@@ -300,14 +310,14 @@ function ownConstraints(
     if (typeof pattern !== "string") throw invalidArgument("a string", at("pattern"), pattern);
     regex = { source: `pattern ${pattern}`, tree: patternRegex(pattern, at("pattern")) };
   }
-  if (format !== undefined && format !== "float" && format !== "double") {
+  if (format !== undefined && !FLOAT_FORMATS.includes(format as string)) {
     const limits = INTEGER_FORMATS.get(format as string);
     if (limits !== undefined) {
       types &= ~TYPE.fraction;
       lower = tighter(lower, { value: limits[0]!, isExclusive: false }, 1);
       upper = tighter(upper, { value: limits[1]!, isExclusive: false }, -1);
     } else if (!FORMAT_NAMES.includes(format as string)) {
-      throw invalidArgument(`one of the formats ${FORMAT_NAMES.join(", ")}`, at("format"), format);
+      throw invalidArgument(`one of the formats ${SUPPORTED_FORMATS.join(", ")}`, at("format"), format);
     } else if (regex !== undefined) throw invalidArgument("a format or a pattern", at("format"), format);
     else regex = { source: `format ${format}`, tree: formatRegex(format as string, at("format")) };
   }
