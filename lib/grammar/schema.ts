@@ -12,6 +12,7 @@ import { isInRange, numberNode } from "./numbers";
 import { GrammarBuilder, type GrammarMember, type GrammarProgram, NO_LIMIT } from "./program";
 import { type Json, type SchemaRef, SchemaSource } from "./schema-source";
 import { stringNode } from "./strings";
+import { uniqueNode } from "./unique";
 import { finishAtOnce, type Work } from "./work";
 
 const MOST_RULES = 20_000;
@@ -92,7 +93,7 @@ class SchemaCompiler {
     if (types & TYPE.string) {
       nodes.push(yield* stringNode(builder, { ...constraints, regex: constraints.regex?.tree }, path));
     }
-    if (types & TYPE.array) nodes.push(this.container(this.array(constraints, path)));
+    if (types & TYPE.array) nodes.push(this.container(yield* this.array(constraints, path)));
     if (types & TYPE.object) nodes.push(this.container(this.object(constraints)));
     return nodes;
   }
@@ -101,12 +102,11 @@ class SchemaCompiler {
     return this.builder.rule(this.builder.addRule(node));
   }
 
-  private array(constraints: Constraints, path: string): number {
+  private *array(constraints: Constraints, path: string): Work<number> {
     const { builder, ws } = this;
     const { arrays, minItems, maxItems, isUnique } = constraints;
-    if (isUnique && maxItems > 1)
-      throw invalidArgument("false, or maxItems of at most 1,", `${path}.uniqueItems`, true);
     if (minItems > maxItems) return builder.fail;
+    if (isUnique && maxItems > 1) return this.brackets(yield* this.uniqueItems(constraints, path));
     const declared = Math.max(0, ...arrays.map((part) => part.prefix.length));
     const hasItems = declared === 0 || minItems > declared || arrays.some((part) => part.items !== undefined);
     const itemAt = (i: number) =>
@@ -122,7 +122,33 @@ class SchemaCompiler {
       const here = i === 0 ? builder.seq(itemAt(0), after) : next(i, after);
       after = i >= most ? builder.empty : i >= minItems ? builder.optional(this.container(here)) : here;
     }
-    return builder.deeper(builder.seq(builder.literal("["), ws, after, ws, builder.literal("]")));
+    return this.brackets(after);
+  }
+
+  private brackets(content: number): number {
+    const { builder, ws } = this;
+    return builder.deeper(builder.seq(builder.literal("["), ws, content, ws, builder.literal("]")));
+  }
+
+  /** Different items, where all possible ones are known by their values. */
+  private *uniqueItems({ arrays, minItems, maxItems }: Constraints, path: string): Work<number> {
+    const { builder, ws } = this;
+    const refuse = (expected: string) => invalidArgument(expected, `${path}.uniqueItems`, true);
+    if (arrays.some((part) => part.prefix.length > 0))
+      throw refuse("no uniqueItems beside items of fixed places");
+    const schemas = arrays.flatMap((part) => part.items ?? []);
+    const texts = new Set<string>();
+    for (const { values, ...others } of yield* flatten(this.source, schemas)) {
+      if (values === undefined) throw refuse("items with an enum or const, or maxItems of at most 1,");
+      for (const value of values) {
+        if (typeof value === "object" && value !== null) throw refuse("items without objects and arrays");
+        if (this.isValid(value, others, path)) texts.add(canonicalJson(value));
+      }
+    }
+    const comma = builder.seq(ws, builder.literal(","), ws);
+    const node = uniqueNode(builder, { texts: [...texts], minItems, maxItems, comma });
+    if (node === undefined) throw refuse("fewer items to choose from");
+    return node;
   }
 
   private object(constraints: Constraints): number {

@@ -58,4 +58,11 @@ export const OWN_SCHEMAS: readonly unknown[] = [
   // Hundreds of counted steps, one in the other.
   { type: "string", pattern: "^(ab|[cd]{3})+e?$", minLength: 7, maxLength: 700 },
   { enum: Array.from({ length: 600 }, (_, i) => "z".repeat(i)) },
+  { type: "array", items: { enum: ["a", "b", "ab", 1] }, uniqueItems: true, minItems: 2 },
+  {
+    type: "array",
+    items: { enum: Array.from({ length: 12 }, (_, i) => i * i) },
+    uniqueItems: true,
+    maxItems: 4,
+  },
 ];

@@ -59,6 +59,13 @@ const { schema } = fc.letrec<{
     fc.record({ enum: fc.array(value, { minLength: 1, maxLength: 4 }) }),
     fc.record({ const: value }),
     fc.constantFrom({}, true, { $ref: "#" }),
+    fc.record({
+      type: fc.constant("array"),
+      items: fc.record({ enum: fc.array(fc.constantFrom("a", "b", 1, null, true, 2.5), { minLength: 1 }) }),
+      uniqueItems: fc.constant(true),
+      minItems: fc.nat(3),
+      maxItems: fc.nat(5),
+    }),
   ),
   list: fc.record(
     {

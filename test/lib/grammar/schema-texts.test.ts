@@ -140,6 +140,16 @@ const CASES: Record<string, Case> = {
     takes: ['["a"]'],
     refuses: ["[]", '["a",1]'],
   },
+  "different items of a short list": {
+    schema: { type: "array", items: { enum: ["a", 1, null] }, uniqueItems: true, minItems: 1, maxItems: 2 },
+    takes: ['["a"]', '[1, "a"]', "[null,1]"],
+    refuses: ["[]", '["a","a"]', '["a",1,null]', '["b"]', '["a",]'],
+  },
+  "different items of a long list, in its order": {
+    schema: { type: "array", items: { enum: [..."abcdefghijkl"] }, uniqueItems: true },
+    takes: ["[]", '["a","c","l"]', '["l"]'],
+    refuses: ['["a","a"]', '["l","m"]'],
+  },
   "different undeclared keys, counted": {
     schema: { type: "object", additionalProperties: { type: "integer" }, minProperties: 2, maxProperties: 3 },
     takes: ['{"a":1,"b":2}', '{"a":1,"b":2,"c":3}'],
@@ -280,6 +290,8 @@ describe("what is refused", () => {
     [{ allOf: [{ contains: {} }] }, "tool.allOf[0].contains"],
     [{ properties: { a: { dependentRequired: {} } } }, "tool.properties.a.dependentRequired"],
     [{ propertyNames: {} }, "tool.propertyNames"],
+    [{ type: "array", uniqueItems: true, items: { type: "string" } }, "tool.uniqueItems"],
+    [{ type: "array", uniqueItems: true, items: { enum: [[]] } }, "tool.uniqueItems"],
     [{ type: "string", nullable: true }, "tool.nullable"],
     [{ multipleOf: 0.1 }, "tool.multipleOf"],
     [{ enum: [] }, "nothing can satisfy"],
