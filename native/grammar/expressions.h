@@ -42,6 +42,8 @@ class Expressions {
   ExprId Derive(ExprId expr, int32_t symbol);
   // The derivative by a byte, from a table where this is worth one.
   ExprId Next(ExprId expr, uint8_t byte);
+  // The head and the rest of a sequence that begins with a repetition, as inside a string; else false.
+  bool SplitRepeat(ExprId expr, ExprId* head, ExprId* rest) const;
   bool Nullable(ExprId expr) const { return exprs_[static_cast<size_t>(expr)].nullable; }
 
   // An expression with the same next tokens, equal for more states: counts are clipped, and what follows a

@@ -87,6 +87,14 @@ ExprId Expressions::Next(ExprId expr, uint8_t byte) {
   return table[byte];
 }
 
+bool Expressions::SplitRepeat(ExprId expr, ExprId* head, ExprId* rest) const {
+  const Expr& seq = exprs_[static_cast<size_t>(expr)];
+  if (seq.kind != Kind::kSeq || exprs_[static_cast<size_t>(seq.a)].kind != Kind::kRepeat) return false;
+  *head = seq.a;
+  *rest = seq.b;
+  return true;
+}
+
 ExprId Expressions::Clip(ExprId id) {
   if (!exprs_[static_cast<size_t>(id)].is_large) return id;
   if (const auto found = clipped_.find(id); found != clipped_.end()) return found->second;

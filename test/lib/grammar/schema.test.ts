@@ -36,6 +36,27 @@ describe("compileSchema writes valid texts", () => {
   });
 });
 
+describe("compileSchema is fast and small", () => {
+  it.each([
+    ["all published tool schemas", publishedSchemas],
+    ["a huge maxLength", [{ type: "string", maxLength: 5_000_000 }]],
+  ])("for %s", (_, schemas) => {
+    for (const schema of schemas) {
+      let fastest = Infinity;
+      let bytes = 0;
+      for (let run = 0; run < 3; run++) {
+        const start = performance.now();
+        const { code, nodes, rules, heights, pool } = compileSchema(schema, "schema");
+        fastest = Math.min(fastest, performance.now() - start);
+        bytes = [code, nodes, rules, heights, pool].reduce((sum, array) => sum + array.byteLength, 0);
+      }
+      // The promise is 250 ms and 64 MiB.
+      expect(fastest).toBeLessThan(100);
+      expect(bytes).toBeLessThan(2 ** 20);
+    }
+  });
+});
+
 describe("compileSchema refuses", () => {
   it.each([
     [
