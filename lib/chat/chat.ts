@@ -382,7 +382,7 @@ export class Chat {
       startsThinking: thinking === "open",
     });
     const decode = async (maxTokens: number, state: ThinkingState) => {
-      const grammar = await this.grammars.of(turn, state);
+      const grammar = await this.grammars.of(turn, state, signal);
       const by = grammar === undefined ? {} : { grammar, grammarIndex: firstCallIndex };
       return this.timeline.session.decode({ ...turn.sampling, ...by, maxTokens, stopTokens, signal });
     };
@@ -393,7 +393,7 @@ export class Chat {
       if (room < 0) throw contextFull(ids.length, engine.contextTokens);
       if (room === 0) return FULL;
       // Before the prompt is computed: a schema that cannot be enforced is found out at once.
-      await this.grammars.of(turn, thinking);
+      await this.grammars.of(turn, thinking, signal);
       usage.cachedTokens = await this.timeline.prefill(ids, signal);
       return decode(Math.min(turn.maxTokens, room), thinking);
     };

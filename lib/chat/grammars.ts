@@ -1,7 +1,7 @@
 // The grammars of a chat's answers: made at the first answer that needs them, kept for the next.
 
 import type { GrammarProgram } from "../grammar/program";
-import { schemaGrammar } from "../grammar/schema-cache";
+import { prepareSchemaGrammar } from "../grammar/schema-cache";
 import type { ToolDefinition } from "../template/tool-definition";
 import { type CallableTool, type ThinkingState, turnGrammar } from "../tools/turn-grammar";
 import type { ChatEngine } from "./engine";
@@ -27,7 +27,7 @@ export class ChatGrammars {
    * The grammar of an answer; undefined where everything may be said.
    * @throws K2Error `invalid-argument` for a schema that cannot be enforced.
    */
-  async of(turn: Turn, thinking: ThinkingState): Promise<GrammarProgram | undefined> {
+  async of(turn: Turn, thinking: ThinkingState, signal: AbortSignal): Promise<GrammarProgram | undefined> {
     const { toolChoice, strict, parallelToolCalls, format } = turn;
     const mustCall = toolChoice === "required" || typeof toolChoice === "object";
     const isFree =
@@ -41,10 +41,10 @@ export class ChatGrammars {
       tokenizer,
       vocabSize,
       endTokens: stopTokens,
-      tools: await this.callable(turn),
+      tools: await this.callable(turn, signal),
       mustCall,
       isParallel: parallelToolCalls,
-      format: await format?.compile(),
+      format: await format?.compile(signal),
       thinking,
     });
     if (this.known.size === MOST_GRAMMARS) this.known.clear();
@@ -52,7 +52,7 @@ export class ChatGrammars {
     return program;
   }
 
-  private async callable({ toolChoice, strict }: Turn): Promise<CallableTool[]> {
+  private async callable({ toolChoice, strict }: Turn, signal: AbortSignal): Promise<CallableTool[]> {
     if (toolChoice === "none") return [];
     const chosen = typeof toolChoice === "object" ? toolChoice.function.name : undefined;
     const callable: CallableTool[] = [];
@@ -61,7 +61,8 @@ export class ChatGrammars {
       if (chosen !== undefined && name !== chosen) continue;
       const path = `tools[${i}].function.parameters`;
       const schema = parameters === undefined ? NO_PARAMETERS : { type: "object", ...parameters };
-      const grammar = await schemaGrammar(strict && isStrict ? schema : ANY_OBJECT, path);
+      const wanted = strict && isStrict ? schema : ANY_OBJECT;
+      const grammar = await prepareSchemaGrammar(wanted, path, signal);
       callable.push({ name, parameters: grammar });
     }
     return callable;

@@ -3,7 +3,7 @@
 
 import { invalidArgument, refuseUnknownKeys, requireObject } from "../check";
 import type { GrammarProgram } from "../grammar/program";
-import { schemaGrammar } from "../grammar/schema-cache";
+import { prepareSchemaGrammar } from "../grammar/schema-cache";
 import { compileChoice, compileRegex } from "../grammar/text";
 import type { JsonObject } from "../template/json";
 import { type TypedSchema, toJsonSchema, typedSchemaOf, validateBy } from "./typed-schema";
@@ -26,7 +26,7 @@ export type ResponseFormat<Value = unknown> =
 
 /** A checked format. */
 export interface ParsedFormat {
-  compile(): Promise<GrammarProgram>;
+  compile(signal?: AbortSignal): Promise<GrammarProgram>;
   /** The value of a whole text. Rejects where the schema of a library refuses it for more than JSON Schema can say. */
   read(text: string): Promise<unknown>;
 }
@@ -83,7 +83,10 @@ function schemaFormat(format: Record<string, unknown>, name: string): ParsedForm
 function jsonFormat(schema: unknown, name: string): ParsedFormat {
   // Copied at once: what the caller does with the object later does not matter.
   const copy = structuredClone(schema);
-  return { compile: async () => schemaGrammar(copy, name), read: async (text) => JSON.parse(text) };
+  return {
+    compile: (signal) => prepareSchemaGrammar(copy, name, signal),
+    read: async (text) => JSON.parse(text),
+  };
 }
 
 function textFormat(compile: () => GrammarProgram): ParsedFormat {

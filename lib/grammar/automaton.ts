@@ -5,6 +5,7 @@ import { invalidArgument } from "../check";
 import { type CodePointSet, type CodePointWriter, contains } from "./code-points";
 import { type GrammarBuilder, NO_LIMIT } from "./program";
 import type { Regex } from "./regex";
+import type { Work } from "./work";
 
 export function regexNode(builder: GrammarBuilder, regex: Regex, write: CodePointWriter): number {
   switch (regex.kind) {
@@ -50,8 +51,8 @@ function sum(values: readonly number[]): number {
 
 /** Copies of positions beyond this are refused: quantifiers multiply. */
 const MOST_POSITIONS = 2000;
-/** Transitions of a bounded automaton beyond this are refused. */
-const MOST_TRANSITIONS = 60_000;
+/** Transitions of a bounded automaton, over all lengths. */
+const MOST_TRANSITIONS = 25_000;
 
 /** Positions are the sets of the tree, quantifiers unrolled; position -1 is the beginning. */
 export class Automaton {
@@ -82,17 +83,14 @@ export class Automaton {
     return [...states].some((state) => this.last.has(state));
   }
 
-  /** The texts of `lo` to `hi` code points. */
-  bounded(builder: GrammarBuilder, write: CodePointWriter, lo: number, hi: number): number {
+  /** Whether `bounded` can count to these lengths. */
+  canCount(lo: number, hi: number): boolean {
     const transitions = sum(this.follow.map((to) => to.size)) + this.first.size;
-    const layers = hi === Infinity ? lo : hi;
-    if (transitions * layers > MOST_TRANSITIONS) {
-      throw invalidArgument(
-        "a pattern and a length whose product is small",
-        this.name,
-        `${layers} code points`,
-      );
-    }
+    return transitions * (hi === Infinity ? lo : hi) <= MOST_TRANSITIONS;
+  }
+
+  /** The texts of `lo` to `hi` code points; `canCount` must hold. */
+  *bounded(builder: GrammarBuilder, write: CodePointWriter, lo: number, hi: number): Work<number> {
     const states = [-1, ...this.sets.keys()];
     const sets = this.sets.map((set) => write(builder, set));
     // From the last count to the first. Without an upper limit the last count stands for all later ones, in rules.
@@ -109,7 +107,10 @@ export class Automaton {
       return new Map(nodes);
     };
     if (hi === Infinity) for (const [state, node] of layer(lo)) builder.defineRule(rules.get(state)!, node);
-    for (let count = hi === Infinity ? lo - 1 : hi; count >= 0; count--) later = layer(count);
+    for (let count = hi === Infinity ? lo - 1 : hi; count >= 0; count--) {
+      later = layer(count);
+      yield;
+    }
     return later.get(-1)!;
   }
 

@@ -53,14 +53,17 @@ export function contains(set: CodePointSet, codePoint: number): boolean {
 export type CodePointWriter = (builder: GrammarBuilder, set: CodePointSet) => number;
 
 /** As UTF-8. */
-export const plainText: CodePointWriter = (builder, set) => {
+export const plainText: CodePointWriter = (builder, set) =>
+  builder.once(`plain ${set.join()}`, () => writePlain(builder, set));
+
+function writePlain(builder: GrammarBuilder, set: CodePointSet): number {
   const parts = [builder.bytes(...intersect(set, [0, 0x7f]))];
   for (const { lo, hi, lead, bits } of LENGTHS) {
     const part = intersect(set, [lo, hi]);
     if (part.length > 0) parts.push(withLead(builder, part, lead, bits));
   }
   return builder.alt(...parts);
-};
+}
 
 /** The lengths of UTF-8 beyond one byte: code points, first lead byte, bits that follow the lead. */
 const LENGTHS = [
@@ -71,19 +74,37 @@ const LENGTHS = [
 
 /** One byte of `lead` plus the high bits, then the continuation of the low `bits`. Leads with equal continuations share. */
 function withLead(builder: GrammarBuilder, set: CodePointSet, lead: number, bits: number): number {
-  const leadsOf = new Map<number, number[]>();
   const size = 2 ** bits;
-  for (let high = Math.floor(set[0]! / size); high * size <= set.at(-1)!; high++) {
-    const block = intersect(set, [high * size, high * size + size - 1]);
-    if (block.length === 0) continue;
-    const low = block.map((codePoint) => codePoint - high * size);
-    // Whole blocks are most of what sets hold; without this every code point would be visited.
-    const isWhole = low.length === 2 && low[0] === 0 && low[1] === size - 1;
-    const rest = isWhole ? anyContinuation(builder, bits) : withLead(builder, low, 0x80, bits - 6);
+  const whole: number[] = [];
+  const broken = new Map<number, number[]>();
+  const addBroken = (high: number, lo: number, hi: number) => {
+    const ranges = broken.get(high) ?? [];
+    ranges.push(lo - high * size, hi - high * size);
+    broken.set(high, ranges);
+  };
+  for (let i = 0; i < set.length; i += 2) {
+    let lo = set[i]!;
+    let hi = set[i + 1]!;
+    const [first, last] = [Math.floor(lo / size), Math.floor(hi / size)];
+    const endsBlock = hi === last * size + size - 1;
+    // A range is at most a piece of a block, whole blocks, and another piece.
+    if (lo !== first * size || (first === last && !endsBlock)) {
+      addBroken(first, lo, Math.min(hi, first * size + size - 1));
+      lo = (first + 1) * size;
+    }
+    if (lo <= hi && !endsBlock) {
+      addBroken(last, last * size, hi);
+      hi = last * size - 1;
+    }
+    if (lo <= hi) whole.push(lead + lo / size, lead + (hi + 1) / size - 1);
+  }
+  const leadsOf = new Map<number, number[]>();
+  if (whole.length > 0) leadsOf.set(anyContinuation(builder, bits), whole);
+  for (const [high, low] of broken) {
+    const rest = withLead(builder, low, 0x80, bits - 6);
     leadsOf.set(rest, [...(leadsOf.get(rest) ?? []), lead + high, lead + high]);
   }
-  const parts = [...leadsOf].map(([rest, leads]) => builder.seq(builder.bytes(...leads), rest));
-  return builder.alt(...parts);
+  return builder.alt(...[...leadsOf].map(([rest, leads]) => builder.seq(builder.bytes(...leads), rest)));
 }
 
 function anyContinuation(builder: GrammarBuilder, bits: number): number {
@@ -106,7 +127,10 @@ const SHORT_ESCAPES: readonly [codePoint: number, letter: string][] = [
 const RAW: CodePointSet = [0x20, 0x21, 0x23, 0x5b, 0x5d, 0xd7ff, 0xe000, 0x10ffff];
 
 /** As in a JSON string: raw where that is allowed, the short escapes, \u for other control characters. */
-export const jsonText: CodePointWriter = (builder, set) => {
+export const jsonText: CodePointWriter = (builder, set) =>
+  builder.once(`json ${set.join()}`, () => writeJson(builder, set));
+
+function writeJson(builder: GrammarBuilder, set: CodePointSet): number {
   if (set.length === 4 && set.every((value, i) => value === ANY_CODE_POINT[i]))
     return anyJsonCharacter(builder);
   const escapes = SHORT_ESCAPES.filter(([codePoint]) => contains(set, codePoint));
@@ -118,17 +142,20 @@ export const jsonText: CodePointWriter = (builder, set) => {
   }
   const escaped = builder.seq(builder.literal("\\"), builder.alt(...parts));
   return builder.alt(plainText(builder, intersect(set, RAW)), escaped);
-};
+}
 
 /** A code point of a key in the one spelling of `JSON.stringify`. */
-export const canonicalText: CodePointWriter = (builder, set) => {
+export const canonicalText: CodePointWriter = (builder, set) =>
+  builder.once(`canonical ${set.join()}`, () => writeCanonical(builder, set));
+
+function writeCanonical(builder: GrammarBuilder, set: CodePointSet): number {
   const parts: number[] = [];
   for (const codePoint of [...Array(0x20).keys(), 0x22, 0x5c]) {
     if (!contains(set, codePoint)) continue;
     parts.push(builder.literal(JSON.stringify(String.fromCodePoint(codePoint)).slice(1, -1)));
   }
   return builder.alt(plainText(builder, intersect(set, RAW)), ...parts);
-};
+}
 
 function hexDigit(builder: GrammarBuilder, value: number): number {
   const digit = value.toString(16);

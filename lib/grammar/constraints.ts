@@ -6,6 +6,7 @@ import type { Bound } from "./numbers";
 import type { Regex } from "./regex";
 import { type Json, memberPath, type SchemaRef, type SchemaSource } from "./schema-source";
 import { FORMAT_NAMES, formatRegex, patternRegex } from "./strings";
+import { finishAtOnce, type Work } from "./work";
 
 /** Types as bits. "number" is whole numbers and others. */
 export const TYPE = { null: 1, boolean: 2, integer: 4, fraction: 8, string: 16, array: 32, object: 64 };
@@ -63,13 +64,15 @@ export const ANYTHING: Constraints = {
   arrays: [],
 };
 
-const IGNORED = new Set(
+/** Keywords that say nothing about which values are valid. */
+export const IGNORED_KEYWORDS: ReadonlySet<string> = new Set(
   "$schema $id $comment $defs definitions $anchor title description default examples deprecated readOnly writeOnly contentMediaType contentEncoding contentSchema".split(
     " ",
   ),
 );
-const SUPPORTED = new Set(
-  "$ref type enum const allOf anyOf oneOf properties required additionalProperties minProperties maxProperties items prefixItems minItems maxItems uniqueItems minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength pattern format".split(
+/** Keywords that are enforced; all others are errors. */
+export const SUPPORTED_KEYWORDS: ReadonlySet<string> = new Set(
+  "$ref type enum const allOf anyOf oneOf properties required additionalProperties minProperties maxProperties items additionalItems prefixItems minItems maxItems uniqueItems minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength pattern format".split(
     " ",
   ),
 );
@@ -77,19 +80,20 @@ const MOST_ALTERNATIVES = 256;
 const LONGEST_CHAIN = 200;
 
 /** The alternatives of all the schemas together. */
-export function flatten(source: SchemaSource, schemas: readonly SchemaRef[]): readonly Constraints[] {
-  return schemas.reduce<readonly Constraints[]>(
-    (alternatives, schema) => cross(alternatives, expand(source, schema, [], 0), schema.path),
-    [ANYTHING],
-  );
+export function* flatten(source: SchemaSource, schemas: readonly SchemaRef[]): Work<readonly Constraints[]> {
+  let alternatives: readonly Constraints[] = [ANYTHING];
+  for (const schema of schemas)
+    alternatives = cross(alternatives, yield* expand(source, schema, [], 0), schema.path);
+  return alternatives;
 }
 
-function expand(
+function* expand(
   source: SchemaSource,
   schema: SchemaRef,
   open: readonly unknown[],
   depth: number,
-): readonly Constraints[] {
+): Work<readonly Constraints[]> {
+  yield;
   const { value, path } = schema;
   if (value === true) return [ANYTHING];
   if (value === false) return [];
@@ -100,20 +104,30 @@ function expand(
   const keywords = source.keywords(schema);
   const inner = (child: SchemaRef) => expand(source, child, [...open, value], depth + 1);
   for (const key of Object.keys(keywords)) {
-    if (IGNORED.has(key) || SUPPORTED.has(key)) continue;
+    if (IGNORED_KEYWORDS.has(key) || SUPPORTED_KEYWORDS.has(key)) continue;
     throw invalidArgument("a supported keyword", memberPath(path, key), keywords[key]);
   }
   let alternatives: readonly Constraints[] = [ownConstraints(source, schema, keywords)];
-  if (keywords.$ref !== undefined) alternatives = cross(alternatives, inner(source.resolve(schema)), path);
+  if (keywords.$ref !== undefined)
+    alternatives = cross(alternatives, yield* inner(source.resolve(schema)), path);
   for (const child of source.list(schema, "allOf") ?? [])
-    alternatives = cross(alternatives, inner(child), path);
+    alternatives = cross(alternatives, yield* inner(child), path);
   const any = source.list(schema, "anyOf");
-  if (any !== undefined) alternatives = cross(alternatives, any.flatMap(inner), path);
+  if (any !== undefined) {
+    const branches: Constraints[] = [];
+    for (const child of any) branches.push(...(yield* inner(child)));
+    alternatives = cross(alternatives, branches, path);
+  }
   const one = source.list(schema, "oneOf");
   if (one !== undefined) {
-    const branches = one.map(inner);
+    const branches: (readonly Constraints[])[] = [];
+    for (const child of one) branches.push(yield* inner(child));
     for (const [i, branch] of branches.entries()) {
-      const isApart = branches.slice(i + 1).every((other) => areDisjoint(source, branch, other, 0));
+      let isApart = true;
+      for (const other of branches.slice(i + 1)) {
+        yield;
+        isApart &&= areDisjoint(source, branch, other, 0);
+      }
       if (isApart) continue;
       throw invalidArgument(
         "branches that exclude each other",
@@ -234,17 +248,28 @@ function arePairDisjoint(source: SchemaSource, a: Constraints, b: Constraints, d
   for (const key of [...a.required, ...b.required]) {
     if (a.required.has(key) ? isForbidden(b, key) : isForbidden(a, key)) return true;
     if (!a.required.has(key) || !b.required.has(key)) continue;
-    const [left, right] = [flatten(source, properties(a, key)), flatten(source, properties(b, key))];
+    const [left, right] = [a, b].map((c) => finishAtOnce(flatten(source, properties(c, key)))) as [
+      readonly Constraints[],
+      readonly Constraints[],
+    ];
     if (areDisjoint(source, left, right, depth + 1)) return true;
   }
   return false;
 }
 
+const FLOAT_FORMATS: readonly string[] = ["float", "double"];
 const INTEGER_FORMATS = new Map([
   ["int32", [-(2 ** 31), 2 ** 31 - 1]],
   // The double below 2^63: 2^63 - 1 itself would round up.
   ["int64", [-(2 ** 63), 2 ** 63 - 1024]],
 ]);
+
+/** Values of `format`; all others are errors. */
+export const SUPPORTED_FORMATS: readonly string[] = [
+  ...FORMAT_NAMES,
+  ...INTEGER_FORMATS.keys(),
+  ...FLOAT_FORMATS,
+];
 
 function ownConstraints(
   source: SchemaSource,
@@ -265,8 +290,13 @@ function ownConstraints(
     if (typeof value !== "number") throw invalidArgument("a number", at(key), value);
     return { value: value + 0, isExclusive };
   };
-  let lower = tighter(bound("minimum", false), bound("exclusiveMinimum", true), 1);
-  let upper = tighter(bound("maximum", false), bound("exclusiveMaximum", true), -1);
+  /** In draft 4 `exclusiveMinimum: true` says something about `minimum`. */
+  const limit = (inclusive: string, exclusive: string, sign: number) =>
+    typeof keywords[exclusive] === "boolean"
+      ? bound(inclusive, keywords[exclusive])
+      : tighter(bound(inclusive, false), bound(exclusive, true), sign);
+  let lower = limit("minimum", "exclusiveMinimum", 1);
+  let upper = limit("maximum", "exclusiveMaximum", -1);
   const { pattern, format, multipleOf, uniqueItems, required } = keywords;
   let types = typesOf(keywords.type, at("type"));
   if (multipleOf !== undefined && !(typeof multipleOf === "number" && multipleOf > 0)) {
@@ -280,14 +310,14 @@ function ownConstraints(
     if (typeof pattern !== "string") throw invalidArgument("a string", at("pattern"), pattern);
     regex = { source: `pattern ${pattern}`, tree: patternRegex(pattern, at("pattern")) };
   }
-  if (format !== undefined && format !== "float" && format !== "double") {
+  if (format !== undefined && !FLOAT_FORMATS.includes(format as string)) {
     const limits = INTEGER_FORMATS.get(format as string);
     if (limits !== undefined) {
       types &= ~TYPE.fraction;
       lower = tighter(lower, { value: limits[0]!, isExclusive: false }, 1);
       upper = tighter(upper, { value: limits[1]!, isExclusive: false }, -1);
     } else if (!FORMAT_NAMES.includes(format as string)) {
-      throw invalidArgument(`one of the formats ${FORMAT_NAMES.join(", ")}`, at("format"), format);
+      throw invalidArgument(`one of the formats ${SUPPORTED_FORMATS.join(", ")}`, at("format"), format);
     } else if (regex !== undefined) throw invalidArgument("a format or a pattern", at("format"), format);
     else regex = { source: `format ${format}`, tree: formatRegex(format as string, at("format")) };
   }
@@ -306,8 +336,12 @@ function ownConstraints(
   }
   const properties = source.children(schema, "properties");
   const additional = source.child(schema, "additionalProperties");
-  const prefix = source.list(schema, "prefixItems");
-  const items = source.child(schema, "items");
+  // Before draft 2020 a list of `items` said what `prefixItems` says now, and `additionalItems` what `items` says.
+  const isTuple = Array.isArray(keywords.items);
+  if (isTuple && keywords.prefixItems !== undefined)
+    throw invalidArgument("either prefixItems or a list of items", at("items"), keywords.items);
+  const prefix = source.list(schema, isTuple ? "items" : "prefixItems");
+  const items = source.child(schema, isTuple ? "additionalItems" : "items");
   return {
     types,
     minLength: count("minLength", 0),

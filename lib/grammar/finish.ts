@@ -3,6 +3,7 @@
 
 import { K2Error } from "../errors";
 import { GrammarBuilder, type GrammarNode, type GrammarObject, type GrammarProgram, Opcode } from "./program";
+import { finishAtOnce, type Work } from "./work";
 
 /** Native code refuses deeper nesting. What needs more can never be written, which is the same as having no text. */
 export const DEEPEST_NESTING = 128;
@@ -20,7 +21,13 @@ export interface FinishOptions {
 
 /** @throws K2Error `invalid-argument` if the grammar has no text. */
 export function finishProgram(builder: GrammarBuilder, options: FinishOptions): GrammarProgram {
+  return finishAtOnce(finishWork(builder, options));
+}
+
+/** The same in small steps. */
+export function* finishWork(builder: GrammarBuilder, options: FinishOptions): Work<GrammarProgram> {
   const heights = new Heights(builder);
+  yield* heights.settle();
   if (heights.ofRule(options.start) === Infinity) {
     const expected = `a grammar with at least one text of at most ${DEEPEST_NESTING} nested levels`;
     const got = "one that nothing can satisfy";
@@ -30,8 +37,8 @@ export function finishProgram(builder: GrammarBuilder, options: FinishOptions): 
       got,
     });
   }
-  const pruned = prune(builder, heights, options);
-  return { ...write(pruned.builder, pruned.start, pruned.heights), imports: options.imports ?? [] };
+  const pruned = yield* prune(builder, heights, options);
+  return { ...(yield* write(pruned.builder, pruned.start, pruned.heights)), imports: options.imports ?? [] };
 }
 
 /** Least number of nested containers of every node; Infinity where there is no text. */
@@ -42,7 +49,6 @@ class Heights {
   constructor(private readonly builder: GrammarBuilder) {
     this.nodes = builder.nodes.map(() => Infinity);
     this.rules = builder.rules.map(() => Infinity);
-    this.settle();
   }
 
   ofRule(rule: number): number {
@@ -54,13 +60,14 @@ class Heights {
   }
 
   /** Heights only fall, from Infinity, and a node is looked at again only when something that it uses fell. */
-  private settle(): void {
+  *settle(): Work<void> {
     const { nodes, rules } = this.builder;
     const usersOfNode: number[][] = nodes.map(() => []);
     const usersOfRule: number[][] = rules.map(() => []);
     const rulesOfNode: number[][] = nodes.map(() => []);
     for (const [rule, node] of rules.entries()) rulesOfNode[node]?.push(rule);
     for (const [id, node] of nodes.entries()) {
+      yield;
       for (const child of node.children) usersOfNode[child]!.push(id);
       for (const rule of rulesUsed(node)) usersOfRule[rule]!.push(id);
     }
@@ -69,6 +76,7 @@ class Heights {
     while (pending.length > 0) {
       const next: number[] = [];
       for (const id of pending) {
+        yield;
         const height = this.heightOf(nodes[id]!);
         if (height >= this.nodes[id]!) continue;
         this.nodes[id] = height;
@@ -111,10 +119,12 @@ class Heights {
     const missing = minProperties - required.length;
     if (maxProperties !== -1 && Math.max(minProperties, required.length) > maxProperties) return Infinity;
     const others = members.filter((member) => !member.isRequired).map((member) => this.rules[member.rule]!);
-    if (additional !== -1) others.push(this.rules[additional]!);
     const height = required.reduce((most, member) => Math.max(most, this.rules[member.rule]!), 0);
     if (missing <= 0) return height;
-    return Math.max(height, others.sort((a, b) => a - b)[missing - 1] ?? Infinity);
+    const declared = others.sort((a, b) => a - b)[missing - 1] ?? Infinity;
+    // There are as many undeclared members as one likes.
+    const undeclared = additional === -1 ? Infinity : this.rules[additional]!;
+    return Math.max(height, Math.min(declared, undeclared));
   }
 }
 
@@ -129,8 +139,11 @@ function rulesUsed({ opcode, numbers, object }: GrammarNode): number[] {
   return object.additional === -1 ? rules : [...rules, object.additional];
 }
 
-/** The same grammar without the parts that have no text, and with equal rules made one. */
-function prune(from: GrammarBuilder, heights: Heights, { start, keyExcept }: FinishOptions) {
+/** Native code refuses nodes that nest deeper than 500: what is deeper than this becomes a rule. */
+const DEEPEST_NODE = 100;
+
+/** The same grammar without the parts that have no text, with equal rules made one, and with rules where nodes nest deeply. */
+function* prune(from: GrammarBuilder, heights: Heights, { start, keyExcept }: FinishOptions) {
   const to = new GrammarBuilder();
   const ruleOf = new Map<number, number>();
   const firstRuleOfNode = new Map<number, number>();
@@ -146,6 +159,7 @@ function prune(from: GrammarBuilder, heights: Heights, { start, keyExcept }: Fin
   }
 
   const nodeOf: number[] = [];
+  const ruleHeights: number[] = [];
   const pruneObject = (object: GrammarObject): GrammarObject => {
     const members = object.members
       .filter((member) => ruleOf.has(member.rule))
@@ -160,9 +174,21 @@ function prune(from: GrammarBuilder, heights: Heights, { start, keyExcept }: Fin
     }
     return { ...object, ws: nodeOf[object.ws]!, key, additional, members };
   };
+  const added = new Map<number, number>();
+  const shallow = (child: number): number => {
+    const node = nodeOf[child]!;
+    if (to.nestingOf(node) < DEEPEST_NODE) return node;
+    let rule = added.get(node);
+    if (rule === undefined) {
+      rule = to.addRule(node);
+      added.set(node, rule);
+      ruleHeights[rule] = heights.ofNode(child);
+    }
+    return to.rule(rule);
+  };
   const copy = (node: GrammarNode): number => {
     const { opcode, numbers, text, object } = node;
-    const children = node.children.map((child) => nodeOf[child]!);
+    const children = node.children.map(shallow);
     switch (opcode) {
       case Opcode.Empty:
         return to.empty;
@@ -197,9 +223,9 @@ function prune(from: GrammarBuilder, heights: Heights, { start, keyExcept }: Fin
     }
   };
   for (const [id, node] of from.nodes.entries()) {
+    yield;
     nodeOf.push(heights.ofNode(id) === Infinity ? to.fail : copy(node));
   }
-  const ruleHeights: number[] = [];
   for (const rule of kept) {
     to.defineRule(rule.to, nodeOf[from.rules[rule.from]!]!);
     ruleHeights[rule.to] = heights.ofRule(rule.from);
@@ -214,11 +240,11 @@ function byteRanges(words: readonly number[]): number[] {
 }
 
 /** Writes what the start reaches. */
-function write(
+function* write(
   builder: GrammarBuilder,
   start: number,
   heights: readonly number[],
-): Omit<GrammarProgram, "imports"> {
+): Work<Omit<GrammarProgram, "imports">> {
   const ruleIds = new Map<number, number>([[start, 0]]);
   const order = [start];
   const isUsed: boolean[] = builder.nodes.map(() => false);
@@ -226,6 +252,7 @@ function write(
     const pending = [builder.rules[rule]!];
     for (let id = pending.pop(); id !== undefined; id = pending.pop()) {
       if (isUsed[id]) continue;
+      yield;
       isUsed[id] = true;
       const node = builder.nodes[id]!;
       pending.push(...node.children);
@@ -243,6 +270,7 @@ function write(
   const nodeIds: number[] = [];
   for (const [id, node] of builder.nodes.entries()) {
     if (!isUsed[id]) continue;
+    yield;
     nodeIds[id] = starts.length;
     starts.push(code.length);
     code.push(node.opcode, ...operands(node, nodeIds, ruleIds, pool));

@@ -2,12 +2,19 @@
 
 import { ANY_CODE_POINT, canonicalText, complement } from "./code-points";
 import { type GrammarBuilder, NO_LIMIT, utf8 } from "./program";
+import type { Work } from "./work";
 
-/** Models that fall into a loop of white space would never end: a run has at most this many bytes. */
-const MOST_WHITE_SPACE = 64;
+/** Deepest indentation, in spaces or tabs. */
+const MOST_INDENTATION = 256;
 
+/**
+ * Nothing, a space, or a line break with indentation: compact, spaced and indented JSON. A model that falls into a loop of
+ * white space would never end.
+ */
 export function whiteSpace(builder: GrammarBuilder): number {
-  return builder.repeat(builder.bytes(0x09, 0x0a, 0x0d, 0x0d, 0x20, 0x20), 0, MOST_WHITE_SPACE);
+  const lineBreak = builder.seq(builder.optional(builder.literal("\r")), builder.literal("\n"));
+  const indentation = builder.repeat(builder.bytes(0x09, 0x09, 0x20, 0x20), 0, MOST_INDENTATION);
+  return builder.optional(builder.alt(builder.literal(" "), builder.seq(lineBreak, indentation)));
 }
 
 /** The one spelling of a string or number, one character per byte. */
@@ -16,9 +23,10 @@ export function canonicalJson(value: string | number | boolean | null): string {
 }
 
 /** One of the texts (one character per byte). Common beginnings are shared, so that a long list costs little per byte. */
-export function oneOfTexts(builder: GrammarBuilder, texts: readonly string[]): number {
+export function* oneOfTexts(builder: GrammarBuilder, texts: readonly string[]): Work<number> {
   const sorted = [...new Set(texts)].sort();
-  const tree = (from: number, to: number, depth: number): number => {
+  function* tree(from: number, to: number, depth: number): Work<number> {
+    yield;
     const first = sorted[from]!;
     const last = sorted[to - 1]!;
     let shared = depth;
@@ -33,12 +41,17 @@ export function oneOfTexts(builder: GrammarBuilder, texts: readonly string[]): n
     }
     for (let i = start + 1; i <= to; i++) {
       if (i < to && sorted[i]![shared] === sorted[start]![shared]) continue;
-      parts.push(tree(start, i, shared));
+      parts.push(yield* tree(start, i, shared));
       start = i;
     }
     return builder.seq(prefix, builder.alt(...parts));
-  };
-  return sorted.length === 0 ? builder.fail : tree(0, sorted.length, 0);
+  }
+  return sorted.length === 0 ? builder.fail : yield* tree(0, sorted.length, 0);
+}
+
+/** Any key in the one spelling of `JSON.stringify`. */
+export function anyKey(builder: GrammarBuilder): number {
+  return builder.once("any key", () => keyExcept(builder, []));
 }
 
 /** A key in canonical escaping that is none of `keys` (JSON texts, one character per byte). */

@@ -63,10 +63,11 @@ export interface GrammarMember {
 export interface GrammarObject {
   /** Node of optional white space. */
   readonly ws: number;
-  /** Node of an undeclared key, quotes included. */
+  /** Node of an undeclared key, quotes included. It has infinitely many texts, so that there are always enough. */
   readonly key: number;
   /** Rule of undeclared members' values, or -1. */
   readonly additional: number;
+  /** Different keys; declared ones never come twice. */
   readonly minProperties: number;
   /** -1: no limit. */
   readonly maxProperties: number;
@@ -86,22 +87,39 @@ export interface GrammarNode {
 /** Repeat without an upper limit. */
 export const NO_LIMIT = -1;
 
-/** A program beyond this is refused: native code keeps it whole, and a schema of this size is an attack or a mistake. */
-const MOST_NODES = 200_000;
+/** More is refused: native code reads a program on JavaScript's thread, this many nodes in about two milliseconds. */
+const MOST_NODES = 60_000;
 
 export class GrammarBuilder {
   readonly nodes: GrammarNode[] = [];
   /** Node of each rule, -1 until it is defined. */
   readonly rules: number[] = [];
   private readonly ids = new Map<string, number>();
+  private readonly made = new Map<string, number>();
   /** Whether a node has the empty text. Rules count as having none: what this room repeats is no rule with an empty text. */
   private readonly nullable: boolean[] = [];
+  /** How deep nodes stand in each other, up to the next rule. */
+  private readonly nesting: number[] = [];
   readonly fail: number;
   readonly empty: number;
 
   constructor() {
     this.fail = this.add(Opcode.Fail, { isNullable: false });
     this.empty = this.add(Opcode.Empty, { isNullable: true });
+  }
+
+  nestingOf(node: number): number {
+    return this.nesting[node]!;
+  }
+
+  /** What `make` gave for this key before, or gives now. */
+  once(key: string, make: () => number): number {
+    let node = this.made.get(key);
+    if (node === undefined) {
+      node = make();
+      this.made.set(key, node);
+    }
+    return node;
   }
 
   /** One byte of the given inclusive ranges: `bytes(0x30, 0x39, 0x2d, 0x2d)`. */
@@ -282,6 +300,7 @@ export class GrammarBuilder {
     }
     const id = this.nodes.push({ opcode, children, numbers, text, ...(object && { object }) }) - 1;
     this.nullable.push(isNullable);
+    this.nesting.push(children.reduce((most, child) => Math.max(most, this.nesting[child]!), 0) + 1);
     this.ids.set(key, id);
     return id;
   }

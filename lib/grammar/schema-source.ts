@@ -2,6 +2,7 @@
 // place of everything in it, for `$ref` and for messages.
 
 import { invalidArgument } from "../check";
+import type { Work } from "./work";
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
@@ -13,7 +14,7 @@ export interface SchemaRef {
 
 const DEEPEST = 256;
 /** Values and characters together. */
-const LARGEST = 2_000_000;
+const LARGEST = 500_000;
 
 export function memberPath(path: string, key: string): string {
   return /^[\w$-]+$/.test(key) ? `${path}.${key}` : `${path}[${JSON.stringify(key.slice(0, 60))}]`;
@@ -22,29 +23,19 @@ export function memberPath(path: string, key: string): string {
 export class SchemaSource {
   readonly root: SchemaRef;
   private readonly ids = new Map<Json, number>();
+  /** Places by `$id`, and by address and `$anchor`. */
+  private readonly named = new Map<string, SchemaRef>();
+  private readonly bases = new Map<Json, string>();
+  private rootBase = "";
 
-  constructor(schema: unknown, name: string) {
-    let left = LARGEST;
-    const copy = (value: unknown, path: string, depth: number): Json => {
-      left -= typeof value === "string" ? value.length + 1 : 1;
-      if (left < 0)
-        throw invalidArgument("a smaller schema", name, "more than 2,000,000 values and characters");
-      if (typeof value === "string" && /\p{Cs}/u.test(value))
-        throw invalidArgument("well-formed text", path, value);
-      if (value === null || typeof value === "boolean" || typeof value === "string") return value;
-      if (typeof value === "number" && Number.isFinite(value)) return value + 0;
-      if (typeof value !== "object") throw invalidArgument("JSON data", path, value);
-      if (depth === DEEPEST) throw invalidArgument(`at most ${DEEPEST} levels of nesting`, name, "more");
-      if (Array.isArray(value)) return Array.from(value, (item, i) => copy(item, `${path}[${i}]`, depth + 1));
-      const entries: [string, Json][] = [];
-      for (const [key, item] of Object.entries(value)) {
-        left -= key.length;
-        if (/\p{Cs}/u.test(key)) throw invalidArgument("well-formed keys", path, key);
-        if (item !== undefined) entries.push([key, copy(item, memberPath(path, key), depth + 1)]);
-      }
-      return Object.fromEntries(entries);
-    };
-    this.root = { value: copy(schema, name, 0), path: name };
+  private constructor(value: Json, name: string) {
+    this.root = { value, path: name };
+  }
+
+  static *read(schema: unknown, name: string): Work<SchemaSource> {
+    const source = new SchemaSource(yield* new Copier(name).copy(schema, name, 0), name);
+    yield* source.readNames();
+    return source;
   }
 
   /** Equal for the same place of the schema, however it was reached. */
@@ -83,35 +74,121 @@ export class SchemaSource {
     return new Map(entries.map(([name, value]) => [name, { value, path: memberPath(map.path, name) }]));
   }
 
-  /** The target of the schema's `$ref`: a JSON pointer within this schema, also after the root's `$id`. */
+  /** The target of the schema's `$ref`: a place of this schema, by its pointer, its `$anchor` or its `$id`. */
   resolve(schema: SchemaRef): SchemaRef {
     const reference = this.keywords(schema).$ref;
     const path = memberPath(schema.path, "$ref");
     if (typeof reference !== "string") throw invalidArgument("a string", path, reference);
-    const rootId = typeof this.root.value === "object" ? this.keywords(this.root).$id : undefined;
-    const base = typeof rootId === "string" ? rootId.replace(/#.*$/s, "") : "";
-    const local = base !== "" && reference.startsWith(base) ? reference.slice(base.length) : reference;
-    if (local === "" || local === "#") return this.root;
-    if (!local.startsWith("#/")) throw invalidArgument("a $ref of the form #/...", path, reference);
-    let target = this.root;
-    for (const part of local.slice(2).split("/")) {
+    const [address, fragment = ""] = split(absolute(reference, this.bases.get(schema.value) ?? ""));
+    const resource = address === split(this.rootBase)[0] ? this.root : this.named.get(address);
+    if (resource === undefined) throw invalidArgument("a $ref to a place of this schema", path, reference);
+    if (fragment !== "" && !fragment.startsWith("/")) {
+      const anchored = this.named.get(`${address}#${fragment}`);
+      if (anchored === undefined) throw invalidArgument("a $ref to a place of this schema", path, reference);
+      return anchored;
+    }
+    let target = resource;
+    for (const part of fragment === "" ? [] : fragment.slice(1).split("/")) {
       const key = unescapePointer(part);
       const container = target.value as Readonly<Record<string, Json>> | null;
       if (typeof container !== "object" || container === null || !Object.hasOwn(container, key)) {
         throw invalidArgument("a $ref to a place of this schema", path, reference);
       }
       target = { value: container[key]!, path: memberPath(target.path, key) };
-      if (target.value !== null && typeof target.value === "object" && "$id" in target.value)
-        this.refuseId(target);
     }
     return target;
   }
 
-  /** A `$id` below the root would change what the references in it mean. */
-  private refuseId({ value, path }: SchemaRef): void {
-    const id = (value as Record<string, Json>).$id;
-    if (typeof id === "string" && !id.startsWith("#"))
-      throw invalidArgument("no $id below the root", path, id);
+  /** Notes which names each place has, and to what address its references are relative. */
+  private *readNames(): Work<void> {
+    const pending = [{ at: this.root, base: "", isMap: false }];
+    for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+      yield;
+      const { value, path } = next.at;
+      if (typeof value !== "object" || value === null) continue;
+      let { base } = next;
+      const { $id, $anchor } = next.isMap ? {} : (value as Record<string, Json>);
+      if (typeof $id === "string" && $id.startsWith("#")) {
+        // An anchor of draft 7.
+        if ($id !== "#") this.addName(split(base)[0] + $id, next.at);
+      } else if (typeof $id === "string") {
+        base = absolute($id, base);
+        if (next.at === this.root) this.rootBase = base;
+        else this.addName(split(base)[0], next.at);
+      }
+      if (typeof $anchor === "string") this.addName(`${split(base)[0]}#${$anchor}`, next.at);
+      this.bases.set(value, base);
+      for (const [key, item] of Object.entries(value)) {
+        // In values a $id is data, and in maps of schemas a name.
+        if (DATA.has(key) && !next.isMap) continue;
+        const at = { value: item, path: memberPath(path, key) };
+        pending.push({ at, base, isMap: MAPS.has(key) && !next.isMap });
+      }
+    }
+  }
+
+  private addName(name: string, at: SchemaRef): void {
+    const other = this.named.get(name);
+    if (other !== undefined) throw invalidArgument(`another name than that of ${other.path}`, at.path, name);
+    this.named.set(name, at);
+  }
+}
+
+const DATA: ReadonlySet<string> = new Set(["enum", "const", "default", "examples"]);
+const MAPS: ReadonlySet<string> = new Set(["properties", "$defs", "definitions"]);
+
+/** Address and fragment. */
+function split(uri: string): [string, string?] {
+  const at = uri.indexOf("#");
+  return at === -1 ? [uri] : [uri.slice(0, at), uri.slice(at + 1)];
+}
+
+/** The reference seen from an address. Addresses that are no URIs are taken as they are. */
+function absolute(reference: string, base: string): string {
+  if (reference.startsWith("#")) return split(base)[0] + reference;
+  try {
+    return new URL(reference, base).href;
+  } catch {
+    return reference;
+  }
+}
+
+class Copier {
+  private left = LARGEST;
+
+  constructor(private readonly name: string) {}
+
+  *copy(value: unknown, path: string, depth: number): Work<Json> {
+    if (typeof value !== "object" || value === null) return this.scalar(value, path);
+    if (depth === DEEPEST) throw invalidArgument(`at most ${DEEPEST} levels of nesting`, this.name, "more");
+    this.count(1);
+    const isList = Array.isArray(value);
+    const entries: [string, Json][] = [];
+    for (const [key, item] of Object.entries(value)) {
+      yield;
+      const at = isList ? `${path}[${key}]` : memberPath(path, key);
+      this.count(isList ? 0 : key.length);
+      if (!isList && /\p{Cs}/u.test(key)) throw invalidArgument("well-formed keys", path, key);
+      if (item === undefined && !isList) continue;
+      const isContainer = typeof item === "object" && item !== null;
+      entries.push([key, isContainer ? yield* this.copy(item, at, depth + 1) : this.scalar(item, at)]);
+    }
+    return isList ? entries.map(([, item]) => item) : Object.fromEntries(entries);
+  }
+
+  private scalar(value: unknown, path: string): Json {
+    this.count(typeof value === "string" ? value.length + 1 : 1);
+    if (typeof value === "string" && /\p{Cs}/u.test(value))
+      throw invalidArgument("well-formed text", path, value);
+    if (value === null || typeof value === "boolean" || typeof value === "string") return value;
+    if (typeof value === "number" && Number.isFinite(value)) return value + 0;
+    throw invalidArgument("JSON data", path, value);
+  }
+
+  private count(size: number): void {
+    this.left -= size;
+    if (this.left >= 0) return;
+    throw invalidArgument("a smaller schema", this.name, `more than ${LARGEST} values and characters`);
   }
 }
 

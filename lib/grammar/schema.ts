@@ -6,12 +6,14 @@ import { invalidArgument } from "../check";
 import { Automaton } from "./automaton";
 
 import { ALL_TYPES, type Constraints, flatten, same, TYPE, typeOf } from "./constraints";
-import { finishProgram } from "./finish";
-import { canonicalJson, keyExcept, oneOfTexts, whiteSpace } from "./json-text";
+import { finishWork } from "./finish";
+import { anyKey, canonicalJson, keyExcept, oneOfTexts, whiteSpace } from "./json-text";
 import { isInRange, numberNode } from "./numbers";
 import { GrammarBuilder, type GrammarMember, type GrammarProgram, NO_LIMIT } from "./program";
 import { type Json, type SchemaRef, SchemaSource } from "./schema-source";
 import { stringNode } from "./strings";
+import { uniqueNode } from "./unique";
+import { finishAtOnce, type Work } from "./work";
 
 const MOST_RULES = 20_000;
 
@@ -21,7 +23,12 @@ const MOST_RULES = 20_000;
  * @throws K2Error `invalid-argument` that names the place of an unsupported keyword, or says that nothing is valid.
  */
 export function compileSchema(schema: unknown, name: string): GrammarProgram {
-  return new SchemaCompiler(new SchemaSource(schema, name), name).compile();
+  return finishAtOnce(schemaWork(schema, name));
+}
+
+/** The same in small steps. */
+export function* schemaWork(schema: unknown, name: string): Work<GrammarProgram> {
+  return yield* new SchemaCompiler(yield* SchemaSource.read(schema, name), name).compile();
 }
 
 class SchemaCompiler {
@@ -35,16 +42,18 @@ class SchemaCompiler {
     private readonly name: string,
   ) {}
 
-  compile(): GrammarProgram {
+  *compile(): Work<GrammarProgram> {
     const start = this.ruleOf([this.source.root]);
     // A list instead of recursion: schemas may lead from one to the next for longer than the stack is deep.
     for (let next = this.pending.pop(); next !== undefined; next = this.pending.pop()) {
       const { rule, schemas } = next;
       const path = schemas[0]?.path ?? this.name;
-      const nodes = flatten(this.source, schemas).flatMap((constraints) => this.values(constraints, path));
+      const nodes: number[] = [];
+      for (const constraints of yield* flatten(this.source, schemas))
+        nodes.push(...(yield* this.values(constraints, path)));
       this.builder.defineRule(rule, this.builder.alt(...nodes));
     }
-    return finishProgram(this.builder, { start, name: this.name, keyExcept });
+    return yield* finishWork(this.builder, { start, name: this.name, keyExcept });
   }
 
   /** The rule of all the schemas together. */
@@ -60,21 +69,19 @@ class SchemaCompiler {
     return rule;
   }
 
-  private values(constraints: Constraints, path: string): number[] {
+  private *values(constraints: Constraints, path: string): Work<number[]> {
     const { builder } = this;
     if (constraints.values !== undefined) {
-      const valid = constraints.values.filter((value) => this.isValid(value, constraints, path));
-      const scalars = valid.filter((value) => typeof value !== "object" || value === null);
-      const texts = oneOfTexts(
-        builder,
-        scalars.map((value) => canonicalJson(value as string)),
-      );
-      return [
-        texts,
-        ...valid
-          .filter((value) => !(scalars as readonly Json[]).includes(value))
-          .map((value) => this.constant(value)),
-      ];
+      const texts: string[] = [];
+      const nodes: number[] = [];
+      const { values, ...others } = constraints;
+      for (const value of values) {
+        yield;
+        if (!this.isValid(value, others, path)) continue;
+        if (typeof value === "object" && value !== null) nodes.push(this.constant(value));
+        else texts.push(canonicalJson(value));
+      }
+      return [yield* oneOfTexts(builder, texts), ...nodes];
     }
     const types = constraints.types === ALL_TYPES ? impliedTypes(constraints) : constraints.types;
     const nodes: number[] = [];
@@ -84,10 +91,10 @@ class SchemaCompiler {
       nodes.push(numberNode(builder, { ...constraints, isInteger: !(types & TYPE.fraction) }, path));
     }
     if (types & TYPE.string) {
-      nodes.push(stringNode(builder, { ...constraints, regex: constraints.regex?.tree }, path));
+      nodes.push(yield* stringNode(builder, { ...constraints, regex: constraints.regex?.tree }, path));
     }
-    if (types & TYPE.array) nodes.push(this.container(this.array(constraints, path)));
-    if (types & TYPE.object) nodes.push(this.container(this.object(constraints, path)));
+    if (types & TYPE.array) nodes.push(this.container(yield* this.array(constraints, path)));
+    if (types & TYPE.object) nodes.push(this.container(this.object(constraints)));
     return nodes;
   }
 
@@ -95,12 +102,11 @@ class SchemaCompiler {
     return this.builder.rule(this.builder.addRule(node));
   }
 
-  private array(constraints: Constraints, path: string): number {
+  private *array(constraints: Constraints, path: string): Work<number> {
     const { builder, ws } = this;
     const { arrays, minItems, maxItems, isUnique } = constraints;
-    if (isUnique && maxItems > 1)
-      throw invalidArgument("false, or maxItems of at most 1,", `${path}.uniqueItems`, true);
     if (minItems > maxItems) return builder.fail;
+    if (isUnique && maxItems > 1) return this.brackets(yield* this.uniqueItems(constraints, path));
     const declared = Math.max(0, ...arrays.map((part) => part.prefix.length));
     const hasItems = declared === 0 || minItems > declared || arrays.some((part) => part.items !== undefined);
     const itemAt = (i: number) =>
@@ -116,10 +122,36 @@ class SchemaCompiler {
       const here = i === 0 ? builder.seq(itemAt(0), after) : next(i, after);
       after = i >= most ? builder.empty : i >= minItems ? builder.optional(this.container(here)) : here;
     }
-    return builder.deeper(builder.seq(builder.literal("["), ws, after, ws, builder.literal("]")));
+    return this.brackets(after);
   }
 
-  private object(constraints: Constraints, path: string): number {
+  private brackets(content: number): number {
+    const { builder, ws } = this;
+    return builder.deeper(builder.seq(builder.literal("["), ws, content, ws, builder.literal("]")));
+  }
+
+  /** Different items, where all possible ones are known by their values. */
+  private *uniqueItems({ arrays, minItems, maxItems }: Constraints, path: string): Work<number> {
+    const { builder, ws } = this;
+    const refuse = (expected: string) => invalidArgument(expected, `${path}.uniqueItems`, true);
+    if (arrays.some((part) => part.prefix.length > 0))
+      throw refuse("no uniqueItems beside items of fixed places");
+    const schemas = arrays.flatMap((part) => part.items ?? []);
+    const texts = new Set<string>();
+    for (const { values, ...others } of yield* flatten(this.source, schemas)) {
+      if (values === undefined) throw refuse("items with an enum or const, or maxItems of at most 1,");
+      for (const value of values) {
+        if (typeof value === "object" && value !== null) throw refuse("items without objects and arrays");
+        if (this.isValid(value, others, path)) texts.add(canonicalJson(value));
+      }
+    }
+    const comma = builder.seq(ws, builder.literal(","), ws);
+    const node = uniqueNode(builder, { texts: [...texts], minItems, maxItems, comma });
+    if (node === undefined) throw refuse("fewer items to choose from");
+    return node;
+  }
+
+  private object(constraints: Constraints): number {
     const { objects, required, minProperties, maxProperties } = constraints;
     const keys = new Set([...objects.flatMap((part) => [...part.properties.keys()]), ...required]);
     const hasDeclared = objects.some((part) => part.properties.size > 0);
@@ -129,17 +161,16 @@ class SchemaCompiler {
       return { key: canonicalJson(key), rule: this.ruleOf(schemas), isRequired: required.has(key) };
     });
     const additional = others.length > 0 || !hasDeclared ? this.ruleOf(others) : -1;
-    const possible = members.length + (additional === -1 ? 0 : 1);
-    if (minProperties > possible) {
-      throw invalidArgument(
-        `at most ${possible}, as undeclared members count as one,`,
-        `${path}.minProperties`,
-        minProperties,
-      );
-    }
-    const key = keyExcept(this.builder, []);
-    const most = maxProperties === Infinity ? NO_LIMIT : maxProperties;
-    return this.builder.object({ ws: this.ws, key, additional, minProperties, maxProperties: most, members });
+    // Limits that say nothing would make native code count members for nothing.
+    const isLimited = maxProperties < (additional === -1 ? members.length : Infinity);
+    return this.builder.object({
+      ws: this.ws,
+      key: anyKey(this.builder),
+      additional,
+      minProperties: minProperties <= required.size ? 0 : minProperties,
+      maxProperties: isLimited ? maxProperties : NO_LIMIT,
+      members,
+    });
   }
 
   /** A value of const or enum, with the white space that JSON allows. */
@@ -157,7 +188,7 @@ class SchemaCompiler {
     const members = Object.entries(value).map(([key, item]) => {
       return { key: canonicalJson(key), rule: builder.addRule(this.constant(item)), isRequired: true };
     });
-    const key = keyExcept(builder, []);
+    const key = anyKey(builder);
     return this.container(
       builder.object({ ws, key, additional: -1, minProperties: 0, maxProperties: NO_LIMIT, members }),
     );
@@ -168,7 +199,9 @@ class SchemaCompiler {
     const { types, values, minLength, maxLength, regex, required, objects, arrays } = constraints;
     if (!(types & typeOf(value)) || (values && !values.some((one) => same(one, value)))) return false;
     const isOne = (item: Json, schemas: readonly SchemaRef[]) =>
-      flatten(this.source, schemas).some((alternative) => this.isValid(item, alternative, path));
+      finishAtOnce(flatten(this.source, schemas)).some((alternative) =>
+        this.isValid(item, alternative, path),
+      );
     if (typeof value === "number") return isInRange(value, { ...constraints, isInteger: false });
     if (typeof value === "string") {
       const length = [...value].length;

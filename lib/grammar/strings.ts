@@ -6,6 +6,7 @@ import { Automaton, lengthsOf, regexNode } from "./automaton";
 import { ANY_CODE_POINT, jsonText } from "./code-points";
 import { type GrammarBuilder, NO_LIMIT } from "./program";
 import { parseRegex, type Regex, wholeMatch } from "./regex";
+import type { Work } from "./work";
 
 export interface StringLimits {
   readonly minLength: number;
@@ -39,20 +40,32 @@ const FORMATS: Readonly<Record<string, string>> = {
   hostname: `${LABEL}(?:\\.${LABEL}){0,3}`,
   ipv4: `${OCTET}(?:\\.${OCTET}){3}`,
   ipv6: `(?:(?:${GROUP}:){7}${GROUP}|${COMPRESSED.join("|")}|:(?::${GROUP}){1,7}|(?:${GROUP}:){1,7}:|::)`,
+  duration:
+    "P(?:[0-9]{1,4}W|(?:[0-9]{1,4}Y(?:[0-9]{1,4}M(?:[0-9]{1,4}D)?)?|[0-9]{1,4}M(?:[0-9]{1,4}D)?|[0-9]{1,4}D)(?:T(?:[0-9]{1,4}H(?:[0-9]{1,4}M(?:[0-9]{1,4}S)?)?|[0-9]{1,4}M(?:[0-9]{1,4}S)?|[0-9]{1,4}S))?|T(?:[0-9]{1,4}H(?:[0-9]{1,4}M(?:[0-9]{1,4}S)?)?|[0-9]{1,4}M(?:[0-9]{1,4}S)?|[0-9]{1,4}S))",
+  "json-pointer": "(?:/(?:[^~/]|~[01])*)*",
   uri: `[A-Za-z][A-Za-z0-9+.-]{0,20}://[A-Za-z0-9._~-]+(?::[0-9]{1,5})?(?:/${PATH}*)*${SUFFIX}`,
 };
 
-export const FORMAT_NAMES: readonly string[] = Object.keys(FORMATS);
+/** Formats that hold all texts of another, and for which that one's are enough. */
+const WIDER_FORMATS: Readonly<Record<string, string>> = {
+  "idn-email": "email",
+  "idn-hostname": "hostname",
+  iri: "uri",
+  "uri-reference": "uri",
+  "iri-reference": "uri",
+};
+
+export const FORMAT_NAMES: readonly string[] = [...Object.keys(FORMATS), ...Object.keys(WIDER_FORMATS)];
 
 export function formatRegex(format: string, name: string): Regex {
-  return wholeMatch(parseRegex(FORMATS[format]!, name), false, name);
+  return wholeMatch(parseRegex(FORMATS[WIDER_FORMATS[format] ?? format]!, name), false, name);
 }
 
 export function patternRegex(pattern: string, name: string): Regex {
   return wholeMatch(parseRegex(pattern, name), true, name);
 }
 
-export function stringNode(builder: GrammarBuilder, limits: StringLimits, name: string): number {
+export function* stringNode(builder: GrammarBuilder, limits: StringLimits, name: string): Work<number> {
   const { minLength, maxLength, regex } = limits;
   const quote = builder.literal('"');
   const most = maxLength === Infinity ? NO_LIMIT : maxLength;
@@ -60,19 +73,58 @@ export function stringNode(builder: GrammarBuilder, limits: StringLimits, name: 
   const content =
     regex === undefined
       ? builder.repeat(jsonText(builder, ANY_CODE_POINT), minLength, most)
-      : boundedRegex(builder, regex, limits, name);
+      : yield* boundedRegex(builder, regex, limits, name);
   return builder.seq(quote, content, quote);
 }
 
-function boundedRegex(builder: GrammarBuilder, regex: Regex, limits: StringLimits, name: string): number {
+function* boundedRegex(
+  builder: GrammarBuilder,
+  regex: Regex,
+  limits: StringLimits,
+  name: string,
+): Work<number> {
   const { minLength, maxLength } = limits;
   const lengths = lengthsOf(regex);
   if (lengths.lo >= minLength && lengths.hi <= maxLength) return regexNode(builder, regex, jsonText);
   if (lengths.hi < minLength || lengths.lo > maxLength) return builder.fail;
   const counted = countedRegex(regex, minLength, maxLength);
   if (counted !== undefined) return regexNode(builder, counted, jsonText);
-  if (!Number.isSafeInteger(minLength)) throw invalidArgument("a smaller minLength", name, minLength);
-  return new Automaton(regex, name).bounded(builder, jsonText, minLength, maxLength);
+  const short = lengths.lo >= minLength ? shortened(regex, maxLength) : undefined;
+  try {
+    const automaton = new Automaton(regex, name);
+    if (automaton.canCount(minLength, maxLength))
+      return yield* automaton.bounded(builder, jsonText, minLength, maxLength);
+  } catch (error) {
+    // Too many positions to count with.
+    if (short === undefined) throw error;
+  }
+  if (short !== undefined) return regexNode(builder, short, jsonText);
+  throw invalidArgument("a pattern and a length whose product is small", name, `minLength ${minLength}`);
+}
+
+/** The texts whose parts are repeated so seldom that none is too long: not all that are allowed, but only such. */
+function shortened(regex: Regex, maxLength: number): Regex | undefined {
+  const capped = (part: Regex, most: number): Regex => {
+    switch (part.kind) {
+      case "seq":
+      case "alt":
+        return { ...part, parts: part.parts.map((inner) => capped(inner, most)) };
+      case "repeat": {
+        const limit = Math.max(part.lo, part.hi === NO_LIMIT ? most : Math.min(part.hi, most));
+        return { ...part, part: capped(part.part, most), hi: limit };
+      }
+      default:
+        return part;
+    }
+  };
+  // The largest cap that keeps every text short enough.
+  let [fits, tooMany] = [-1, maxLength + 1];
+  while (tooMany - fits > 1) {
+    const cap = Math.floor((fits + tooMany) / 2);
+    if (lengthsOf(capped(regex, cap)).hi <= maxLength) fits = cap;
+    else tooMany = cap;
+  }
+  return fits < 0 ? undefined : capped(regex, fits);
 }
 
 /** A sequence with one repeated part of fixed length takes the bound into its quantifier, however large it is. */

@@ -8,6 +8,7 @@ import { oneOfTexts } from "./json-text";
 import { GrammarBuilder, type GrammarProgram, utf8 } from "./program";
 import { parseRegex, wholeMatch } from "./regex";
 import { compileSchema } from "./schema";
+import { finishAtOnce } from "./work";
 
 /** Plain text that the pattern matches from its first to its last character, with or without anchors. */
 export function compileRegex(pattern: unknown, name: string): GrammarProgram {
@@ -25,7 +26,7 @@ export function compileChoice(choices: unknown, name: string): GrammarProgram {
     return utf8(text);
   });
   if (texts.length === 0) throw invalidArgument("at least one choice", name, choices);
-  return finishProgram(builder, { start: builder.addRule(oneOfTexts(builder, texts)), name });
+  return finishProgram(builder, { start: builder.addRule(finishAtOnce(oneOfTexts(builder, texts))), name });
 }
 
 /** Any JSON object. */

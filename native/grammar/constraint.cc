@@ -13,6 +13,7 @@ constexpr size_t kMostExpressions = 200'000;
 constexpr size_t kMostTables = 12'000;
 constexpr int64_t kMostProgramBytes = int64_t{64} << 20;
 constexpr size_t kMostSets = 256;  // of 20 KB each for 163,840 tokens
+constexpr size_t kMostInsides = 16;
 
 Status OutOfMemory() {
   return Status(ErrorCode::kOutOfMemory,
@@ -74,6 +75,11 @@ Result<std::shared_ptr<Constraint>> ConstraintStore::Begin(std::shared_ptr<const
   }
 }
 
+int64_t ConstraintStore::computed_sets() {
+  std::lock_guard lock(mutex_);
+  return computed_sets_;
+}
+
 void ConstraintStore::ThreadMain() {
   std::unique_lock lock(mutex_);
   for (;;) {
@@ -119,6 +125,7 @@ std::shared_ptr<const TokenSet> ConstraintStore::SetOf(ExprId expr) {
   const ExprId clipped = expressions_->Clip(expr);
   if (const auto known = sets_.find(clipped); known != sets_.end()) return known->second;
   auto set = std::make_shared<const TokenSet>(Compute(clipped));
+  ++computed_sets_;
   if (sets_.size() >= kMostSets) sets_.erase(sets_.begin());
   sets_.emplace(clipped, set);
   return set;
@@ -131,7 +138,14 @@ TokenSet ConstraintStore::Compute(ExprId expr) {
     for (int32_t id = 0; id < tokens_.count(); ++id)
       set.bits[static_cast<size_t>(id) >> 5] |= 1u << (id & 31);
   } else {
-    Walk(expr, set);
+    if (trie_.nodes.empty()) trie_ = TokenTrie::Build(tokens_);
+    ExprId head, rest;
+    if (expressions_->SplitRepeat(expr, &head, &rest)) {
+      WalkString(expr, head, rest, set);
+    } else {
+      path_[0] = expr;
+      Walk(0, trie_.nodes.size(), set);
+    }
   }
   for (int32_t id = tokens_.count(); id < vocab_; ++id) {
     if (expressions_->Derive(expr, TokenSymbol(id)) != kFailExpr)
@@ -141,11 +155,9 @@ TokenSet ConstraintStore::Compute(ExprId expr) {
   return set;
 }
 
-void ConstraintStore::Walk(ExprId expr, TokenSet& set) {
-  if (trie_.nodes.empty()) trie_ = TokenTrie::Build(tokens_);
-  path_[0] = expr;
+void ConstraintStore::Walk(size_t first, size_t end, TokenSet& set) {
   const auto& nodes = trie_.nodes;
-  for (size_t i = 0; i < nodes.size();) {
+  for (size_t i = first; i < end;) {
     const TokenTrie::Node& node = nodes[i];
     const ExprId next = expressions_->Next(path_[node.depth], node.byte);
     if (next == kFailExpr) {
@@ -156,6 +168,53 @@ void ConstraintStore::Walk(ExprId expr, TokenSet& set) {
     if (node.token >= 0) set.bits[static_cast<size_t>(node.token) >> 5] |= 1u << (node.token & 31);
     ++i;
   }
+}
+
+// A walk over all tokens takes milliseconds; the ends of strings are few.
+void ConstraintStore::WalkString(ExprId expr, ExprId head, ExprId rest, TokenSet& set) {
+  int byte = -1, count = 0;
+  for (int candidate = 0; candidate < 256; ++candidate) {
+    if (expressions_->Next(rest, static_cast<uint8_t>(candidate)) == kFailExpr) continue;
+    byte = candidate;
+    ++count;
+  }
+  if (count != 1 || expressions_->Nullable(rest)) {
+    path_[0] = expr;
+    return Walk(0, trie_.nodes.size(), set);
+  }
+  const Inside& inside = InsideOf(head, static_cast<uint8_t>(byte));
+  set.bits = inside.set.bits;
+  for (size_t exit : inside.exits) {
+    const TokenTrie::Node& node = trie_.nodes[exit];
+    path_[node.depth] = rest;
+    Walk(exit, exit + static_cast<size_t>(node.skip), set);
+  }
+}
+
+const ConstraintStore::Inside& ConstraintStore::InsideOf(ExprId head, uint8_t byte) {
+  for (const Inside& known : insides_) {
+    if (known.head == head && known.byte == byte) return known;
+  }
+  Inside inside{head, byte, {}, {}};
+  inside.set.bits.assign(static_cast<size_t>((vocab_ + 31) / 32), 0);
+  path_[0] = head;
+  const auto& nodes = trie_.nodes;
+  for (size_t i = 0; i < nodes.size();) {
+    const TokenTrie::Node& node = nodes[i];
+    const ExprId before = path_[node.depth];
+    if (node.byte == byte && expressions_->Nullable(before)) inside.exits.push_back(i);
+    const ExprId next = expressions_->Next(before, node.byte);
+    if (next == kFailExpr) {
+      i += static_cast<size_t>(node.skip);
+      continue;
+    }
+    path_[static_cast<size_t>(node.depth) + 1] = next;
+    if (node.token >= 0) inside.set.bits[static_cast<size_t>(node.token) >> 5] |= 1u << (node.token & 31);
+    ++i;
+  }
+  if (insides_.size() >= kMostInsides) insides_.pop_front();
+  insides_.push_back(std::move(inside));
+  return insides_.back();
 }
 
 // Behind a token: as the one ordinary token that a free place takes, or byte by byte.
@@ -174,6 +233,7 @@ void ConstraintStore::Shrink() {
     moved.emplace_back(constraint, fresh->Import(*expressions_, constraint->expr_, constraint->program_));
   for (const auto& [constraint, expr] : moved) constraint->expr_ = expr;
   sets_.clear();
+  insides_.clear();
   expressions_ = std::move(fresh);
   needed_expressions_ = expressions_->size();
   needed_program_bytes_ = expressions_->program_bytes();

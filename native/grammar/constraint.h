@@ -66,6 +66,8 @@ class ConstraintStore : public std::enable_shared_from_this<ConstraintStore> {
   Result<std::shared_ptr<Constraint>> Begin(std::shared_ptr<const GrammarProgram> program, int32_t index = 0);
 
   int64_t vocab() const { return vocab_; }
+  // Sets that were not known and had to be found, so far.
+  int64_t computed_sets();
 
  private:
   friend class Constraint;
@@ -77,7 +79,9 @@ class ConstraintStore : public std::enable_shared_from_this<ConstraintStore> {
   bool IsTooLarge() const;
   std::shared_ptr<const TokenSet> SetOf(ExprId expr);
   TokenSet Compute(ExprId expr);
-  void Walk(ExprId expr, TokenSet& set);
+  // Adds the tokens of the nodes from `first` to `end`, whose parents' expressions are in path_.
+  void Walk(size_t first, size_t end, TokenSet& set);
+  void WalkString(ExprId expr, ExprId head, ExprId rest, TokenSet& set);
   ExprId Follow(ExprId expr, int32_t token);
   void Shrink();
 
@@ -92,12 +96,24 @@ class ConstraintStore : public std::enable_shared_from_this<ConstraintStore> {
   TokenTrie trie_;  // without nodes until the first set is wanted
   std::unique_ptr<Expressions> expressions_;
   std::unordered_map<ExprId, std::shared_ptr<const TokenSet>> sets_;
+  // What all sequences have in common that begin with one repetition and go on with one byte, such as strings
+  // whatever follows them: the tokens inside, and the nodes of the tree that leave the repetition by that
+  // byte.
+  struct Inside {
+    ExprId head;
+    uint8_t byte;
+    TokenSet set;
+    std::vector<size_t> exits;
+  };
+  const Inside& InsideOf(ExprId head, uint8_t byte);
+  std::deque<Inside> insides_;
   std::unordered_set<Constraint*> live_;
   std::deque<Constraint*> queue_;
   std::vector<ExprId> path_;  // of a walk: the expression before each depth
   // What was left the last time that the store began afresh.
   size_t needed_expressions_ = 0;
   int64_t needed_program_bytes_ = 0;
+  int64_t computed_sets_ = 0;
   bool is_stopping_ = false;
   std::thread thread_;
 };

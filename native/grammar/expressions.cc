@@ -165,8 +165,9 @@ ExprId Expressions::MakeRule(const Rule& rule) {
 ExprId Expressions::MakeObject(ObjectState state) {
   size_t hash = Mix(Mix(HashPointer(state.program), static_cast<uint64_t>(state.object)),
                     static_cast<uint64_t>(state.depth));
-  hash = Mix(hash, static_cast<uint64_t>(state.stage) * 2 + state.has_additional);
+  hash = Mix(hash, static_cast<uint64_t>(state.stage) * 4 + state.counts * 2 + state.sealed);
   for (uint64_t word : state.used) hash = Mix(hash, word);
+  for (const std::string& key : state.others) hash = Mix(hash, std::hash<std::string>()(key));
   return Intern(
       {Kind::kObject, false, false, FindOrAdd(objects_, object_index_, hash, std::move(state)), 0, 0, 0});
 }
@@ -174,6 +175,17 @@ ExprId Expressions::MakeObject(ObjectState state) {
 ExprId Expressions::Key(int32_t tree, int32_t node, ExprId rest) {
   if (rest == kFailExpr) return kFailExpr;
   return Intern({Kind::kKey, false, false, tree, rest, node, 0});
+}
+
+ExprId Expressions::NewKey(int32_t object, int32_t text, ExprId rest) {
+  if (rest == kFailExpr) return kFailExpr;
+  return Intern({Kind::kNewKey, false, true, object, rest, text, 0});
+}
+
+int32_t Expressions::TextOf(std::string text) {
+  const auto [entry, is_new] = text_index_.try_emplace(text, static_cast<int32_t>(texts_.size()));
+  if (is_new) texts_.push_back(std::move(text));
+  return entry->second;
 }
 
 ExprId Expressions::Digits(int32_t index) {
@@ -239,8 +251,15 @@ ExprId Expressions::InstantiateNew(const GrammarProgram* program, int32_t id, Pl
           return kFailExpr;
       }
       const size_t words = (shape.members.size() + 63) / 64;
-      const ExprId members = MakeObject(
-          {program, node.index, place.depth - 1, Stage::kFirst, false, std::vector<uint64_t>(words, 0)});
+      const bool counts = shape.max_members >= 0 || shape.min_members > 0;
+      const ExprId members = MakeObject({program,
+                                         node.index,
+                                         place.depth - 1,
+                                         Stage::kFirst,
+                                         counts,
+                                         false,
+                                         std::vector<uint64_t>(words, 0),
+                                         {}});
       return Seq(Byte('{'), Seq(Instantiate(program, shape.space, {}), members));
     }
     case GrammarOp::kToken:

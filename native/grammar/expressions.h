@@ -8,6 +8,8 @@
 #pragma once
 
 #include <memory>
+#include <span>
+#include <string>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -40,6 +42,8 @@ class Expressions {
   ExprId Derive(ExprId expr, int32_t symbol);
   // The derivative by a byte, from a table where this is worth one.
   ExprId Next(ExprId expr, uint8_t byte);
+  // The head and the rest of a sequence that begins with a repetition, as inside a string; else false.
+  bool SplitRepeat(ExprId expr, ExprId* head, ExprId* rest) const;
   bool Nullable(ExprId expr) const { return exprs_[static_cast<size_t>(expr)].nullable; }
 
   // An expression with the same next tokens, equal for more states: counts are clipped, and what follows a
@@ -66,13 +70,14 @@ class Expressions {
     kObject,
     kToken,
     kAnyToken,
-    kKey
+    kKey,
+    kNewKey
   };
 
   struct Expr {
     Kind kind;
     bool nullable;
-    bool is_large;  // holds a count above clip_, or something behind a control token
+    bool is_large;  // Clip makes it smaller: a count above clip_, a key in full, more behind a control token
     int32_t a, b;   // children, or indices into the tables below
     int64_t lo, hi;
     bool operator==(const Expr&) const = default;
@@ -95,16 +100,23 @@ class Expressions {
     int32_t object;
     int32_t depth;
     Stage stage;
-    bool has_additional;
+    bool counts;                 // whether the number of members still matters
+    bool sealed;                 // no more undeclared members
     std::vector<uint64_t> used;  // bit i: member i is there
+    // JSON texts of the undeclared keys, sorted, while members count: equal keys are one member for whoever
+    // reads the text.
+    std::vector<std::string> others;
     bool operator==(const ObjectState&) const = default;
   };
-  // The declared keys of an object as a tree of bytes: an undeclared key must leave it, or end inside it.
+  // Keys that may not come as undeclared ones, as a tree of bytes: such a key must leave it, or end inside
+  // it.
   struct KeyTree {
     struct Node {
       std::unordered_map<uint8_t, int32_t> next;
       bool is_end = false;
     };
+    const ObjectShape* shape;
+    std::vector<std::string> others;
     std::vector<Node> nodes;
   };
 
@@ -127,13 +139,21 @@ class Expressions {
   ExprId Expand(ExprId expr);
   ExprId ExpandObject(const ObjectState& state);
   ExprId Members(const ObjectState& state);
-  int32_t KeysOf(const GrammarProgram* program, int32_t object);
+  // What follows an object's key: the value, and the object as it stands behind it.
+  ExprId AfterKey(const ObjectState& state, int32_t rule, ObjectState after);
+  static int64_t CountMembers(const ObjectState& state);
+  ExprId NewKey(int32_t object, int32_t text, ExprId rest);
+  ExprId AfterNewKey(const ObjectState& state, std::string key);
+  int32_t KeysOf(const ObjectShape& shape, std::span<const std::string> others);
+  int32_t TextOf(std::string text);
   std::span<const ExprId> Choices(const Expr& expr) const {
     return std::span(choices_).subspan(static_cast<size_t>(expr.a), static_cast<size_t>(expr.b));
   }
   size_t HashOf(const Expr& expr) const;
   ExprId DeriveSeq(const Expr& expr, int32_t symbol);
   ExprId DeriveKey(const Expr& expr, int32_t symbol);
+  ExprId DeriveNewKey(const Expr& expr, int32_t symbol);
+  ExprId ClipNewKey(const Expr& expr);
   ExprId ImportSpine(const Expressions& from, ExprId expr, std::unordered_map<ExprId, ExprId>& done);
 
   const int64_t clip_;
@@ -151,7 +171,9 @@ class Expressions {
   std::vector<Rule> rules_;
   std::vector<ObjectState> objects_;
   std::vector<KeyTree> key_trees_;
-  std::unordered_map<const ObjectShape*, int32_t> trees_of_;
+  std::unordered_multimap<const ObjectShape*, int32_t> trees_of_;
+  std::vector<std::string> texts_;  // beginnings of undeclared keys
+  std::unordered_map<std::string, int32_t> text_index_;
   std::unordered_map<const std::string*, int32_t> literal_index_;
   std::unordered_multimap<size_t, int32_t> set_index_, rule_index_, object_index_;
   struct InstanceKey {

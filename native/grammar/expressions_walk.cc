@@ -1,7 +1,6 @@
 // What becomes of expressions: they are expanded when a text reaches them, derived by its symbols, clipped to
-// what the next token can see, and copied into a fresh store.
+// what the next token can see, and copied into a fresh store. Objects stand in a file of their own.
 #include <algorithm>
-#include <bit>
 
 #include "grammar/expressions.h"
 
@@ -25,85 +24,6 @@ ExprId Expressions::Expand(ExprId expr) {
   }
   expanded_[static_cast<size_t>(expr)] = result;
   return result;
-}
-
-ExprId Expressions::ExpandObject(const ObjectState& state) {
-  if (state.stage == Stage::kMember) return Members(state);
-  const ObjectShape& shape = state.program->objects[static_cast<size_t>(state.object)];
-  int64_t present = state.has_additional ? 1 : 0;
-  for (uint64_t word : state.used) present += std::popcount(word);
-  bool can_close = present >= shape.min_members;
-  for (size_t i = 0; i < shape.members.size() && can_close; ++i) {
-    can_close = !shape.members[i].required || (state.used[i / 64] >> (i % 64) & 1);
-  }
-  ObjectState next = state;
-  next.stage = Stage::kMember;
-  ExprId more = Members(next);
-  if (state.stage == Stage::kAfter && more != kFailExpr) {
-    more = Seq(Byte(','), Seq(Instantiate(state.program, shape.space, {}), MakeObject(std::move(next))));
-  }
-  return can_close ? Alt({Byte('}'), more}) : more;
-}
-
-// One more member, and what may follow it.
-ExprId Expressions::Members(const ObjectState& state) {
-  const GrammarProgram* program = state.program;
-  const ObjectShape& shape = program->objects[static_cast<size_t>(state.object)];
-  int64_t present = state.has_additional ? 1 : 0, missing = 0;
-  for (uint64_t word : state.used) present += std::popcount(word);
-  for (size_t i = 0; i < shape.members.size(); ++i) {
-    missing += shape.members[i].required && !(state.used[i / 64] >> (i % 64) & 1);
-  }
-  const int64_t room = shape.max_members < 0 ? missing + 1 : shape.max_members - present;
-  const ExprId space = Instantiate(program, shape.space, {});
-  const auto member = [&](ExprId key, int32_t rule, ObjectState after) {
-    const ExprId value = InstantiateRule(program, rule, {state.depth, 0});
-    if (value == kFailExpr) return kFailExpr;
-    after.stage = Stage::kAfter;
-    const ExprId rest = Seq(value, Seq(space, MakeObject(std::move(after))));
-    return Seq(key, Seq(space, Seq(Byte(':'), Seq(space, rest))));
-  };
-  std::vector<ExprId> choices;
-  for (size_t i = 0; i < shape.members.size(); ++i) {
-    if (state.used[i / 64] >> (i % 64) & 1) continue;
-    if (!shape.members[i].required && room <= missing) continue;
-    ObjectState after = state;
-    after.used[i / 64] |= uint64_t{1} << (i % 64);
-    choices.push_back(member(Literal(&shape.members[i].key, 0), shape.members[i].rule, std::move(after)));
-  }
-  if (shape.additional >= 0 && room > missing) {
-    const ExprId any = Instantiate(program, shape.any_key, {});
-    ObjectState after = state;
-    after.has_additional = true;
-    // With an upper limit undeclared members would have to be counted; one is all that the limit is sure to
-    // allow.
-    if (shape.max_members < 0 || !state.has_additional) {
-      choices.push_back(
-          member(Key(KeysOf(program, state.object), 0, any), shape.additional, std::move(after)));
-    }
-  }
-  return Alt(std::move(choices));
-}
-
-int32_t Expressions::KeysOf(const GrammarProgram* program, int32_t object) {
-  const ObjectShape& shape = program->objects[static_cast<size_t>(object)];
-  const auto [entry, is_new] = trees_of_.try_emplace(&shape, static_cast<int32_t>(key_trees_.size()));
-  if (!is_new) return entry->second;
-  KeyTree tree;
-  tree.nodes.emplace_back();
-  for (const ObjectShape::Member& member : shape.members) {
-    int32_t at = 0;
-    for (char byte : member.key) {
-      const int32_t fresh = static_cast<int32_t>(tree.nodes.size());
-      const auto [next, added] =
-          tree.nodes[static_cast<size_t>(at)].next.try_emplace(static_cast<uint8_t>(byte), fresh);
-      at = next->second;
-      if (added) tree.nodes.emplace_back();
-    }
-    tree.nodes[static_cast<size_t>(at)].is_end = true;
-  }
-  key_trees_.push_back(std::move(tree));
-  return entry->second;
 }
 
 ExprId Expressions::Derive(ExprId id, int32_t symbol) {
@@ -140,6 +60,8 @@ ExprId Expressions::Derive(ExprId id, int32_t symbol) {
       return symbol == kAnyTokenSymbol ? kEmptyExpr : kFailExpr;
     case Kind::kKey:
       return DeriveKey(expr, symbol);
+    case Kind::kNewKey:
+      return DeriveNewKey(expr, symbol);
   }
   return kFailExpr;
 }
@@ -149,17 +71,6 @@ ExprId Expressions::DeriveSeq(const Expr& expr, int32_t symbol) {
   const ExprId through = head == kFailExpr ? kFailExpr : Seq(head, expr.b);
   if (!Nullable(expr.a)) return through;
   return Alt({through, Derive(expr.b, symbol)});
-}
-
-ExprId Expressions::DeriveKey(const Expr& expr, int32_t symbol) {
-  const ExprId rest = Derive(expr.b, symbol);
-  if (rest == kFailExpr || symbol >= 256) return kFailExpr;
-  const KeyTree& tree = key_trees_[static_cast<size_t>(expr.a)];
-  const KeyTree::Node& node = tree.nodes[static_cast<size_t>(expr.lo)];
-  const auto next = node.next.find(static_cast<uint8_t>(symbol));
-  if (next == node.next.end()) return rest;
-  if (tree.nodes[static_cast<size_t>(next->second)].is_end) return kFailExpr;
-  return Key(expr.a, next->second, rest);
 }
 
 ExprId Expressions::Next(ExprId expr, uint8_t byte) {
@@ -174,6 +85,14 @@ ExprId Expressions::Next(ExprId expr, uint8_t byte) {
   }
   if (table[byte] < 0) table[byte] = Derive(expr, byte);
   return table[byte];
+}
+
+bool Expressions::SplitRepeat(ExprId expr, ExprId* head, ExprId* rest) const {
+  const Expr& seq = exprs_[static_cast<size_t>(expr)];
+  if (seq.kind != Kind::kSeq || exprs_[static_cast<size_t>(seq.a)].kind != Kind::kRepeat) return false;
+  *head = seq.a;
+  *rest = seq.b;
+  return true;
 }
 
 ExprId Expressions::Clip(ExprId id) {
@@ -202,6 +121,8 @@ ExprId Expressions::Clip(ExprId id) {
     tail = Alt(std::move(choices));
   } else if (last.is_large && last.kind == Kind::kRepeat) {
     tail = Repeat(Clip(last.a), std::min(last.lo, clip_), last.hi < 0 ? -1 : std::min(last.hi, clip_));
+  } else if (last.kind == Kind::kNewKey) {
+    tail = Clip(ClipNewKey(last));
   }
   for (size_t i = heads.size(); i-- > 0;) {
     const ExprId head =
@@ -255,15 +176,15 @@ ExprId Expressions::ImportSpine(const Expressions& from, ExprId id,
         break;
       case Kind::kKey: {
         const KeyTree& tree = from.key_trees_[static_cast<size_t>(expr.a)];
-        // Object shapes live in programs, so the same tree is found or made again by its shape.
-        int32_t same = -1;
-        for (const auto& [shape, index] : from.trees_of_) {
-          if (&from.key_trees_[static_cast<size_t>(index)] != &tree) continue;
-          const auto [entry, is_new] = trees_of_.try_emplace(shape, static_cast<int32_t>(key_trees_.size()));
-          if (is_new) key_trees_.push_back(tree);
-          same = entry->second;
-        }
+        const int32_t same = KeysOf(*tree.shape, tree.others);
         result = Key(same, static_cast<int32_t>(expr.lo), ImportSpine(from, expr.b, done));
+        break;
+      }
+      case Kind::kNewKey: {
+        const Expr object =
+            exprs_[static_cast<size_t>(MakeObject(from.objects_[static_cast<size_t>(expr.a)]))];
+        const int32_t text = TextOf(from.texts_[static_cast<size_t>(expr.lo)]);
+        result = NewKey(object.a, text, ImportSpine(from, expr.b, done));
         break;
       }
       default:  // fail, empty and tokens hold no references

@@ -1,7 +1,6 @@
 #include "grammar/program.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace k2 {
 namespace {
@@ -24,9 +23,9 @@ class Operands {
     if (left_.empty()) return Bad();
     const double value = left_.front();
     left_ = left_.subspan(1);
-    const bool good = std::fabs(value) <= 0x1p53 && value == std::floor(value);
-    if (!good || value < static_cast<double>(least) || value > static_cast<double>(most)) return Bad();
-    return static_cast<int64_t>(value);
+    if (!(value >= static_cast<double>(least) && value <= static_cast<double>(most))) return Bad();
+    const auto whole = static_cast<int64_t>(value);
+    return static_cast<double>(whole) == value ? whole : Bad();
   }
 
   int32_t Index(int64_t count) { return static_cast<int32_t>(Integer(0, count - 1)); }
@@ -54,6 +53,8 @@ class Reader {
     if (source_.rules.empty() || source_.heights.size() != source_.rules.size())
       return Wrong("rules with heights");
     program_.imports = source_.imports;
+    program_.nodes.reserve(count);
+    nesting_.reserve(count);
     for (size_t i = 0; i < count; ++i) {
       const size_t start = source_.nodes[i];
       const size_t end = i + 1 < count ? source_.nodes[i + 1] : source_.code.size();

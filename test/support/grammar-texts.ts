@@ -59,18 +59,19 @@ export function randomText(program: GrammarProgram, random: () => number): strin
         const chosen = members.filter((member) => member.isRequired);
         const others = members.filter((member) => !member.isRequired).sort(() => random() - 0.5);
         others.sort((a, b) => (depth < 4 ? 0 : heights[a.rule]! - heights[b.rule]!));
+        const isDeeper = (rule: number) => additional !== -1 && heights[additional!]! < heights[rule]!;
         for (const member of others) {
+          if (depth >= 4 && isDeeper(member.rule)) break;
           const isNeeded = chosen.length < least!;
           if (chosen.length < limit && (isNeeded || (depth < 4 && random() < 0.5))) chosen.push(member);
         }
-        const declared = new Set(members.map((member) => member.key));
-        if (
-          additional !== -1 &&
-          chosen.length < limit &&
-          (chosen.length < least! || (depth < 3 && random() < 0.5))
-        ) {
-          let name = write(key!, depth);
-          while (declared.has(name)) name = write(key!, depth);
+        const taken = new Set(members.map((member) => member.key));
+        const isWanted = () => chosen.length < least! || (depth < 3 && random() < 0.5);
+        while (additional !== -1 && chosen.length < limit && isWanted()) {
+          // As at the top, where keys have random lengths: there must be a new one.
+          let name = write(key!, 0);
+          while (taken.has(name)) name = write(key!, 0);
+          taken.add(name);
           chosen.push({ key: name, rule: additional!, isRequired: false });
         }
         chosen.sort(() => random() - 0.5);
