@@ -79,7 +79,8 @@ export function randomText(program: GrammarProgram, random: () => number): strin
         const texts = chosen.map(
           (member) => `${member.key}${space()}:${space()}${write(rules[member.rule]!, depth + 1)}`,
         );
-        return `{${space()}${texts.join(`${space()},${space()}`)}${space()}}`;
+        const content = texts.map((text) => `${text}${space()}`).join(`,${space()}`);
+        return `{${space()}${content}}`;
       }
       default:
         throw new Error(`no text for opcode ${code[at]}`);
