@@ -1,8 +1,9 @@
 // What a chat needs of a loaded model: a layout, a tokenizer, and timelines of tokens. Tests and other engines implement it.
 
 import type { TokenSource } from "./generate/token-source";
+import type { Routing, RoutingOptions, SessionOptions } from "./routing";
 import type { DecodeLimits, SamplingOptions } from "./sampling";
-import type { PrefillResult, SessionTimings } from "./session";
+import type { GrammarOptions, PrefillResult, SessionTimings } from "./session";
 import type { ChatTemplate } from "./template/chat-template";
 import type { PromptTokenizer } from "./template/segments";
 import type { ParserTokenizer } from "./tools/call-parser";
@@ -16,10 +17,14 @@ export interface ChatSession {
   prefill(ids: Int32Array, options: { signal: AbortSignal }): Promise<PrefillResult>;
   /** Of all calls since the session began; absent where nobody measures. */
   readonly timings?: SessionTimings;
+  /** What the router chose; absent where nobody traces. */
+  routing?(options: RoutingOptions): Promise<Routing>;
   /** Forgets the tokens from `position` on. The next call is a `prefill`. */
   rewind(position: number): Promise<void>;
   /** Sampled tokens stay on the timeline as far as they were read. */
-  decode(options: SamplingOptions & Required<DecodeLimits> & { signal: AbortSignal }): TokenSource;
+  decode(
+    options: SamplingOptions & Required<DecodeLimits> & { signal: AbortSignal } & GrammarOptions,
+  ): TokenSource;
   /** Writes the timeline and `note` to a file; absent where that is not possible. */
   saveWithNote?(path: string, options: { signal: AbortSignal }, note: string): Promise<void>;
   dispose(): void | Promise<void>;
@@ -35,5 +40,5 @@ export interface ChatEngine {
   readonly stopTokens: readonly number[];
   /** Checks sampling options and fills in the model's defaults; throws `invalid-argument` for unknown keys. */
   parseSampling(options: Record<string, unknown>): SamplingOptions;
-  createSession(): ChatSession;
+  createSession(options: SessionOptions): ChatSession;
 }

@@ -2,14 +2,23 @@
 // session has already computed of it, prefills the rest, and streams the answer.
 
 import type { ChatEngine, ChatSession } from "./chat-engine";
+import { ChatGrammars } from "./chat-grammars";
 import { encodeChatNote } from "./chat-note";
 import { definedEntries, parseTurn, type Turn, type TurnOptions } from "./chat-options";
-import { checkSignal, invalidArgument, refuseUnknownKeys, requireObject, requireString } from "./check";
+import {
+  checkSignal,
+  invalidArgument,
+  optionalBoolean,
+  refuseUnknownKeys,
+  requireObject,
+  requireString,
+} from "./check";
 import { K2Error } from "./errors";
 import { type ClosedThinking, generate } from "./generate/generate";
 import { emptyUsage, type FinishReason, type StreamPart, type Usage } from "./generate/part";
 import type { TokenSource } from "./generate/token-source";
-import { type Answer, type Reply, ReplyBuilder, ReplyStream } from "./reply";
+import { type Answer, type FormattedValue, type Reply, ReplyBuilder, ReplyStream, readValue } from "./reply";
+import type { Routing, RoutingOptions, SessionOptions } from "./routing";
 import { type RunHost, runSteps } from "./run";
 import {
   parseRun,
@@ -28,19 +37,22 @@ import { encodeSegments, opensThinking, PromptEncoder, type Segment } from "./te
 import type { ToolDefinition } from "./template/tool-definition";
 import { type Executor, parseChatTools, type Tool } from "./tool";
 import { createKimiK2CallParser } from "./tools/kimi-k2-call-parser";
+import type { ThinkingState } from "./tools/turn-grammar";
 
 /** Options of a chat. Those of an answer are the defaults of all its answers. */
-export type ChatOptions = TurnOptions &
+export type ChatOptions<Value = unknown> = TurnOptions<Value> &
   SamplingOptions & {
     /** The system prompt, instead of the model's own. */
     system?: string;
     tools?: readonly (ToolDefinition | Tool)[];
     /** A conversation to go on with. */
     messages?: readonly Message[];
+    /** Whether the chat remembers which experts the router chose for each token, for `chat.routing()`. Default: false. */
+    trace?: boolean;
   };
 
 /** Options of one answer, over those of the chat. */
-export type SendOptions = TurnOptions &
+export type SendOptions<Value = unknown> = TurnOptions<Value> &
   SamplingOptions & {
     /** Ends the answer with `finishReason` "abort"; what came so far is kept. */
     signal?: AbortSignal;
@@ -58,8 +70,12 @@ export class Chat {
   private readonly prompts: PromptEncoder;
   private readonly defaults: Record<string, unknown>;
   private readonly executors: ReadonlyMap<string, Executor>;
+  private readonly grammars: ChatGrammars;
   private readonly history: Message[];
+  private readonly sessionOptions: SessionOptions;
   private session: ChatSession | undefined;
+  /** Calls of `routing` that have the session until this settles, which it does without an error. */
+  private reading: Promise<unknown> | undefined;
   /** Ends the answer that runs; undefined between answers. */
   private running: AbortController | undefined;
   /** Ends the run that is under way; undefined between runs. */
@@ -72,14 +88,16 @@ export class Chat {
    * @param session A timeline to go on with; by default the first answer begins one.
    */
   constructor(engine: ChatEngine, options: ChatOptions = {}, session?: ChatSession) {
-    const { system, tools, messages, ...defaults } = definedEntries(options, "options");
+    const { system, tools, messages, trace, ...defaults } = definedEntries(options, "options");
     this.engine = engine;
     this.session = session;
+    this.sessionOptions = { trace: optionalBoolean(trace, "trace") ?? false };
     this.template = engine.template;
     this.prompts = new PromptEncoder(engine.tokenizer);
     const { definitions, executors } = parseChatTools(tools ?? []);
     this.tools = definitions;
     this.executors = executors;
+    this.grammars = new ChatGrammars(engine, definitions);
     this.history = messages === undefined ? [] : parseMessages(messages);
     if (system !== undefined) {
       if (this.history[0]?.role === "system") {
@@ -95,7 +113,7 @@ export class Chat {
       throw invalidArgument("no signal (it is an option of send)", "signal", defaults.signal);
     }
     this.defaults = defaults;
-    const turn = parseTurn(defaults, engine);
+    const turn = parseTurn(defaults, engine, definitions);
     this.layOut(canonicalToolCalls(this.history).messages, turn);
   }
 
@@ -113,16 +131,38 @@ export class Chat {
   }
 
   /**
+   * Which experts the router chose for the tokens of the conversation as it was last laid out, its prompt included.
+   * Positions are those of the tokens: an answer begins at its `usage.promptTokens`.
+   * @throws K2Error `invalid-state` for a chat that was created without `trace`, or while it answers; otherwise like
+   *   `session.routing`.
+   */
+  async routing(options: RoutingOptions = {}): Promise<Routing> {
+    this.checkFree("routing", this.activeRun);
+    this.session ??= this.engine.createSession(this.sessionOptions);
+    const { session } = this;
+    if (!this.sessionOptions.trace || session.routing === undefined) {
+      throw new K2Error(
+        "invalid-state",
+        "Expected a chat with the option trace for routing, got one without",
+      );
+    }
+    const routing = Promise.resolve(this.reading).then(() => session.routing!(options));
+    this.reading = routing.catch(() => {});
+    return routing;
+  }
+
+  /**
    * Adds messages and answers. The answer starts when its parts or its reply are first asked for; wrong arguments and
    * failures reject there, and the history is then as before. An answer that was aborted or left early stays in the
    * history as far as it came, without calls that were cut off; if nothing came, neither do the new messages.
    */
-  send(input: SendInput, options: SendOptions = {}): ReplyStream {
+  send<const Value = unknown>(input: SendInput, options: SendOptions<Value> = {}): ReplyStream<Value> {
     // Copied at once, so that what the caller does with the objects later does not matter.
     const request = attempt(() => ({ messages: parseInput(input), turn: this.parseOptions(options) }));
     const usage = emptyUsage();
     const answer: Answer = (deliver) => this.answer(request, usage, deliver);
-    return new ReplyStream(answer, () => new ReplyBuilder().build("abort", usage));
+    // The format's own type comes out of it, as far as TypeScript can know.
+    return new ReplyStream(answer, () => new ReplyBuilder().build("abort", usage)) as ReplyStream<Value>;
   }
 
   /**
@@ -154,7 +194,7 @@ export class Chat {
     const controller = this.begin(undefined, "save");
     const stopListening = forwardAbort(signal, controller);
     try {
-      this.session ??= this.engine.createSession();
+      this.session ??= this.engine.createSession(this.sessionOptions);
       const note = encodeChatNote(this.history, this.tools);
       if (this.session.saveWithNote === undefined) {
         throw new K2Error("unavailable", "Expected an engine with files for save, got one without");
@@ -194,9 +234,11 @@ export class Chat {
     };
     const host: RunHost = {
       executors: this.executors,
-      answer: (added) => {
+      answer: (added, isFirst) => {
         const usage = emptyUsage();
-        const request = () => ({ messages: [...added], turn: { ...turn, signal: run.signal } });
+        // A choice that held for every answer would never let the run end.
+        const toolChoice = isFirst || turn.toolChoice === "none" ? turn.toolChoice : "auto";
+        const request = () => ({ messages: [...added], turn: { ...turn, toolChoice, signal: run.signal } });
         const answer: Answer = (deliver) => this.answer(request, usage, deliver, run);
         return new ReplyStream(answer, () => new ReplyBuilder().build("abort", usage));
       },
@@ -229,10 +271,10 @@ export class Chat {
     const tokens: SampledToken[] | undefined = logprobs || topLogprobs > 0 ? [] : undefined;
     const builder = new ReplyBuilder(tokens);
     let isSettled = false;
-    const settle = (finishReason: FinishReason) => {
+    const settle = (finishReason: FinishReason, value: FormattedValue = {}) => {
       isSettled = true;
       stopListening();
-      const reply = builder.build(finishReason, usage);
+      const reply = { ...builder.build(finishReason, usage), ...value };
       // A turn without a single token was not one: the same messages can be sent again.
       if (usage.completionTokens > 0) this.history.push(...messages, structuredClone(reply.message));
       // Whoever sees the last part may send again at once.
@@ -245,7 +287,7 @@ export class Chat {
           builder.add(part);
         } else {
           if (part.error !== undefined) throw part.error;
-          settle(part.finishReason);
+          settle(part.finishReason, await readValue(turn, builder.build(part.finishReason, usage)));
         }
         yield part;
       }
@@ -274,22 +316,28 @@ export class Chat {
     const conversation = canonicalToolCalls(all, "messages", this.history.length);
     const segments = this.layOut(conversation.messages, turn);
     const stopTokens = [...new Set([...engine.stopTokens, ...turn.stopTokens])];
+    const thinking = opensThinking(segments) ? "open" : turn.thinking === false ? "over" : "possible";
     const parser = createKimiK2CallParser({
       tokenizer: engine.tokenizer,
       endTokens: stopTokens,
       tools: this.tools,
       firstCallIndex: conversation.nextCall,
-      startsThinking: opensThinking(segments),
+      startsThinking: thinking === "open",
     });
-    const decode = (session: ChatSession, maxTokens: number) =>
-      session.decode({ ...turn.sampling, maxTokens, stopTokens, signal });
+    const decode = async (session: ChatSession, maxTokens: number, state: ThinkingState) => {
+      const grammar = await this.grammars.of(turn, state);
+      const by = grammar === undefined ? {} : { grammar, grammarIndex: conversation.nextCall };
+      return session.decode({ ...turn.sampling, ...by, maxTokens, stopTokens, signal });
+    };
     const start = async (): Promise<TokenSource> => {
       const ids = await this.prompts.encode(segments, signal);
       usage.promptTokens = usage.totalTokens = ids.length;
       const room = engine.contextTokens - ids.length;
       if (room < 0) throw contextFull(ids.length, engine.contextTokens);
       if (room === 0) return FULL;
-      return decode(await this.prefill(ids, usage, signal), Math.min(turn.maxTokens, room));
+      // Before the prompt is computed: a schema that cannot be enforced is found out at once.
+      await this.grammars.of(turn, thinking);
+      return decode(await this.prefill(ids, usage, signal), Math.min(turn.maxTokens, room), thinking);
     };
     const closeThinking = async (): Promise<ClosedThinking> => {
       // The message is said once; a block that the model opens again is closed without it.
@@ -300,7 +348,7 @@ export class Chat {
       if (maxTokens <= 0) return { ids: [], source: FULL };
       const session = this.session!;
       await session.prefill(ids, { signal });
-      return { ids, source: decode(session, maxTokens) };
+      return { ids, source: await decode(session, maxTokens, "over") };
     };
     return generate({
       start,
@@ -315,7 +363,8 @@ export class Chat {
 
   /** Brings the session's timeline to `ids`, keeping their common beginning. */
   private async prefill(ids: Int32Array, usage: Usage, signal: AbortSignal): Promise<ChatSession> {
-    this.session ??= this.engine.createSession();
+    await this.reading;
+    this.session ??= this.engine.createSession(this.sessionOptions);
     const { session } = this;
     // The last token is always computed anew: decoding starts from its logits.
     const kept = Math.min(commonLength(session.tokens, ids), ids.length - 1);
@@ -350,7 +399,7 @@ export class Chat {
   }
 
   private parseOptions(options: SendOptions): Turn {
-    return parseTurn({ ...this.defaults, ...definedEntries(options, "options") }, this.engine);
+    return parseTurn({ ...this.defaults, ...definedEntries(options, "options") }, this.engine, this.tools);
   }
 
   private async dropSession(): Promise<void> {

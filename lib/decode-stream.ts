@@ -1,7 +1,13 @@
 // The tokens of one decode, in order. The engine samples a few tokens ahead; those that the consumer never reads are
 // taken back, so the timeline holds exactly what was read.
 
-import { DecodeEnd, type NativeSampling, type NativeSession, type NativeTokens } from "./addon/contract";
+import {
+  DecodeEnd,
+  type NativeGrammar,
+  type NativeSampling,
+  type NativeSession,
+  type NativeTokens,
+} from "./addon/contract";
 import { toK2Error } from "./addon/native-error";
 import type { SampledToken, TokenEnd } from "./sampling";
 
@@ -16,6 +22,7 @@ const ENDS: Record<DecodeEnd, TokenEnd | undefined> = {
 export interface DecodeRequest {
   native: NativeSession;
   sampling: NativeSampling;
+  grammar: { prepare: () => Promise<NativeGrammar>; index: number } | undefined;
   signal: AbortSignal | undefined;
   /** Called before the decode begins; throws where the session cannot decode now. */
   onStart: () => void;
@@ -72,7 +79,7 @@ export class DecodeStream implements AsyncIterableIterator<SampledToken> {
     const { request } = this;
     if (request === undefined) return { done: true, value: undefined };
     try {
-      if (!this.started) this.start(request);
+      if (!this.started) await this.start(request);
       if (request.signal?.aborted) return await this.endWith("aborted");
       while (this.batch === undefined || this.nextIndex === this.batch.ids.length) {
         const end = this.batch === undefined ? undefined : ENDS[this.batch.end];
@@ -88,10 +95,14 @@ export class DecodeStream implements AsyncIterableIterator<SampledToken> {
     }
   }
 
-  private start(request: DecodeRequest): void {
+  private async start(request: DecodeRequest): Promise<void> {
     if (request.signal?.aborted) return;
+    const { native, sampling, grammar } = request;
     request.onStart();
-    request.native.startDecode(request.sampling);
+    const handle = grammar && (await grammar.prepare());
+    if (request.signal?.aborted) return;
+    if (grammar === undefined || handle === undefined) native.startDecode(sampling);
+    else native.startConstrainedDecode(sampling, handle, grammar.index);
     this.started = true;
     request.signal?.addEventListener("abort", this.abort);
   }

@@ -1,7 +1,7 @@
 // The public list, nothing else.
 
 export { Chat, type ChatOptions, type SendInput, type SendOptions } from "./chat";
-export type { TurnOptions } from "./chat-options";
+export type { ToolChoice, TurnOptions } from "./chat-options";
 export type { MemoryForecast } from "./checkpoint/memory-forecast";
 export type { ModelConfig } from "./checkpoint/model-config";
 export {
@@ -20,11 +20,14 @@ export { demoModelPath } from "./demo-model";
 export { K2Error, type K2ErrorCode, type K2ErrorDetails } from "./errors";
 export type { ToolResult } from "./execute-call";
 export type { FinishPart, FinishReason, StreamPart, Usage } from "./generate/part";
+export type { GrammarProgram } from "./grammar/program";
 export type { Device, LoadOptions, LoadProgress } from "./load-options";
 export { forecastModel, listDevices, loadModel, type Model, type WarmOptions } from "./model";
 export type { RestoreChatOptions } from "./model-files";
 export { loadTokenizer, type ModelText, readModelText } from "./model-text";
-export type { Reply, ReplyStream } from "./reply";
+export type { FormattedValue, Reply, ReplyStream } from "./reply";
+export { createGrammar, type ResponseFormat } from "./response-format";
+export type { Routing, RoutingOptions, RoutingShape, SessionOptions } from "./routing";
 export type {
   RunFinishReason,
   RunOptions,
@@ -42,7 +45,14 @@ export {
   type TokenEnd,
   type TokenMask,
 } from "./sampling";
-export type { CallOptions, DecodeOptions, PrefillResult, Session, SessionTimings } from "./session";
+export type {
+  CallOptions,
+  DecodeOptions,
+  GrammarOptions,
+  PrefillResult,
+  Session,
+  SessionTimings,
+} from "./session";
 export type { RenderOptions } from "./template/chat-template";
 export type { ChatTemplateName } from "./template/choose-template";
 export type { JsonObject, JsonValue } from "./template/json";
@@ -60,7 +70,7 @@ export type { ToolDefinition } from "./template/tool-definition";
 export type { SpecialTokens } from "./tokenizer/special-tokens";
 export type { StreamingTextDecoder } from "./tokenizer/text-decoder";
 export type { DecodeOptions as DecodeTextOptions, EncodeOptions, Tokenizer } from "./tokenizer/tokenizer";
-export { defineTool, type SchemaResult, type Tool, type ToolContext, type ToolSchema } from "./tool";
+export { defineTool, type Tool, type ToolContext } from "./tool";
 export type {
   CallParser,
   CallParserEvent,
@@ -78,3 +88,4 @@ export {
   type TextCallParserOptions,
 } from "./tools/create-call-parser";
 export { createPartialJson, type PartialJson } from "./tools/partial-json";
+export type { SchemaResult, TypedSchema } from "./typed-schema";

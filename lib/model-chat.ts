@@ -25,6 +25,6 @@ export function createChatEngine(model: Model): ChatEngine {
     contextTokens: model.contextTokens,
     stopTokens: model.stopTokens,
     parseSampling: (options) => ({ ...defaults, ...checkSampling(options, model.config.vocab_size) }),
-    createSession: () => model.createSession(),
+    createSession: (options) => model.createSession(options),
   };
 }

@@ -4,7 +4,8 @@ import type { NativeSession } from "./addon/contract";
 import { Chat, type ChatOptions } from "./chat";
 import type { ChatEngine } from "./chat-engine";
 import { checkSameTools, decodeChatNote } from "./chat-note";
-import { aborted, checkSignal, invalidArgument, refuseUnknownKeys, requireObject } from "./check";
+import { aborted, checkSignal, invalidArgument, requireObject } from "./check";
+import { checkSessionOptions } from "./routing";
 import { type CallOptions, Session, type SessionFacts } from "./session";
 import { checkPath, settleFile } from "./session-files";
 import { parseChatTools } from "./tool";
@@ -15,15 +16,30 @@ import { parseChatTools } from "./tool";
  */
 export type RestoreChatOptions = Omit<ChatOptions, "system" | "messages"> & CallOptions;
 
-const CALL_KEYS: ReadonlySet<string> = new Set(["signal"]);
+export interface CheckedRestore {
+  /** Absolute path. */
+  file: string;
+  signal: AbortSignal | undefined;
+  trace: boolean;
+}
+
+export interface RestoredSession {
+  session: Session;
+  /** What `saveWithNote` was given. */
+  note: string;
+}
+
+export function checkRestore(path: unknown, options: unknown): CheckedRestore {
+  const { signal, ...session } = requireObject(options, "options");
+  return { file: checkPath(path), signal: checkSignal(signal), ...checkSessionOptions(session) };
+}
 
 /** Fills the empty session `native`, or disposes it. */
 export async function restoreSession(
   native: NativeSession,
   facts: SessionFacts,
-  file: string,
-  signal: AbortSignal | undefined,
-): Promise<{ session: Session; note: string }> {
+  { file, signal }: CheckedRestore,
+): Promise<RestoredSession> {
   const abort = () => native.abort();
   try {
     if (signal?.aborted) throw aborted(signal);
@@ -39,34 +55,26 @@ export async function restoreSession(
   }
 }
 
-export function checkRestore(
-  path: unknown,
-  options: unknown,
-): { file: string; signal: AbortSignal | undefined } {
-  const checked = requireObject(options, "options");
-  refuseUnknownKeys(checked, CALL_KEYS, "options");
-  return { file: checkPath(path), signal: checkSignal(checked.signal) };
-}
-
-/** @param restore Makes the session of the file. */
+/** @param restore Makes the session of a file. */
 export async function restoreChat(
   engine: ChatEngine,
   path: string,
   options: RestoreChatOptions,
-  restore: (file: string, signal: AbortSignal | undefined) => Promise<{ session: Session; note: string }>,
+  restore: (checked: CheckedRestore) => Promise<RestoredSession>,
 ): Promise<Chat> {
-  const { signal, tools, ...rest } = requireObject(options, "options") as RestoreChatOptions;
+  const { signal, ...rest } = requireObject(options, "options") as RestoreChatOptions;
   for (const name of ["system", "messages"]) {
     const value = (rest as Record<string, unknown>)[name];
     if (value !== undefined) throw invalidArgument("undefined (the file has the messages)", name, value);
   }
-  const given = tools && parseChatTools(tools).definitions;
-  const file = checkPath(path);
-  const { session, note } = await restore(file, checkSignal(signal));
+  const given = rest.tools && parseChatTools(rest.tools).definitions;
+  const checked = checkRestore(path, { signal, trace: rest.trace });
+  const { session, note } = await restore(checked);
   try {
-    const saved = decodeChatNote(note, file);
+    const saved = decodeChatNote(note, checked.file);
     if (given !== undefined) checkSameTools(given, saved.tools);
-    return new Chat(engine, { ...rest, messages: saved.messages, tools: tools ?? saved.tools }, session);
+    const tools = rest.tools ?? saved.tools;
+    return new Chat(engine, { ...rest, messages: saved.messages, tools }, session);
   } catch (error) {
     session.dispose();
     throw error;

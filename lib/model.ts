@@ -8,8 +8,10 @@ import { Chat, type ChatOptions } from "./chat";
 import { aborted, checkSignal, requireObject } from "./check";
 import { forecastMemory, type MemoryForecast } from "./checkpoint/memory-forecast";
 import type { ModelConfig } from "./checkpoint/model-config";
+import { isMoeLayer } from "./checkpoint/model-config";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/open-checkpoint";
 import { K2Error } from "./errors";
+import { Grammars } from "./grammars";
 import {
   type CheckedLoadOptions,
   checkLoadOptions,
@@ -19,8 +21,16 @@ import {
   toDevices,
 } from "./load-options";
 import { createChatEngine } from "./model-chat";
-import { checkRestore, type RestoreChatOptions, restoreChat, restoreSession } from "./model-files";
+import {
+  type CheckedRestore,
+  checkRestore,
+  type RestoreChatOptions,
+  type RestoredSession,
+  restoreChat,
+  restoreSession,
+} from "./model-files";
 import { type ModelText, readModelText } from "./model-text";
+import { checkSessionOptions, type RoutingShape, type SessionOptions } from "./routing";
 import { type CallOptions, Session, type SessionFacts } from "./session";
 import type { RenderOptions } from "./template/chat-template";
 import type { Message } from "./template/message";
@@ -107,6 +117,7 @@ export class Model {
   private readonly engine: NativeEngine;
   /** Whether one session's pages are there for others. */
   private readonly keepsPrefixes: boolean;
+  private readonly grammars: Grammars;
   private isDisposed = false;
 
   /** @internal Made by `loadModel`. */
@@ -121,6 +132,7 @@ export class Model {
     this.text = text;
     this.engine = engine;
     this.keepsPrefixes = facts.memory.prefixCacheBytes > 0 || facts.prefixCacheDirectory !== "";
+    this.grammars = new Grammars(engine, async () => this.tokenizer.tokenTable());
   }
 
   /** @throws K2Error `missing-tokenizer` naming the file that the checkpoint lacks. */
@@ -128,22 +140,27 @@ export class Model {
     return this.text.tokenizer();
   }
 
-  /** An empty timeline. Sessions of one model may run at the same time; their steps are joined. */
-  createSession(): Session {
-    return new Session(this.createNativeSession(), this.sessionFacts);
+  /**
+   * An empty timeline. Sessions of one model may run at the same time; their steps are joined.
+   * @throws K2Error `invalid-argument` for wrong options, or `trace` with a model that has no routed experts;
+   *   `invalid-state` for a disposed model.
+   */
+  createSession(options: SessionOptions = {}): Session {
+    const { trace } = checkSessionOptions(options);
+    return new Session(this.createNativeSession(trace), this.factsOf(trace));
   }
 
   /**
    * The session that `session.save` or `chat.save` wrote, by this process or another: it goes on with the very bits that it
    * would have gone on with. Threads, batches and the context may be others than they were. The file is believed in nothing
-   * until all of it has been checked; no other session gets to see what came from it.
+   * until all of it has been checked; no other session gets to see what came from it. With `trace`, routing is known from
+   * here on.
    * @throws K2Error `io` for a file that cannot be read, `damaged-file` for one that is cut off or altered,
    *   `incompatible-file` for one of another checkpoint, device or format version, `context-full`, `out-of-memory`,
    *   `aborted`. Nothing is left behind.
    */
-  async restoreSession(path: string, options: CallOptions = {}): Promise<Session> {
-    const { file, signal } = checkRestore(path, options);
-    const { session } = await restoreSession(this.createNativeSession(), this.sessionFacts, file, signal);
+  async restoreSession(path: string, options: SessionOptions & CallOptions = {}): Promise<Session> {
+    const { session } = await this.restore(checkRestore(path, options));
     return session;
   }
 
@@ -168,17 +185,15 @@ export class Model {
    *   a chat; `invalid-argument` for tools with other definitions than the saved ones.
    */
   async restoreChat(path: string, options: RestoreChatOptions = {}): Promise<Chat> {
-    return restoreChat(createChatEngine(this), path, options, (file, signal) =>
-      restoreSession(this.createNativeSession(), this.sessionFacts, file, signal),
-    );
+    return restoreChat(createChatEngine(this), path, options, (checked) => this.restore(checked));
   }
 
   /**
    * Computes the beginning that prompts with this system prompt and these tools share, so that the first answer of a chat
    * need not: whole pages of it stay in the prefix cache as long as there is room. `tools` as for a chat; `messages` may be
    * a whole conversation to go on with.
-   * @throws K2Error `invalid-state` for a model that was loaded without `prefixCacheBytes` and `prefixCacheDirectory`; what `renderPrompt` and
-   *   `session.prefill` throw.
+   * @throws K2Error `invalid-state` for a model that was loaded without `prefixCacheBytes` and `prefixCacheDirectory`; what
+   *   `renderPrompt` and `session.prefill` throw.
    */
   async warm(messages: readonly Message[], options: WarmOptions = {}): Promise<void> {
     if (!this.keepsPrefixes) {
@@ -205,19 +220,35 @@ export class Model {
     await this.dispose();
   }
 
-  private get sessionFacts(): SessionFacts {
-    const { contextTokens, stopTokens } = this;
-    return { vocabSize: this.config.vocab_size, contextTokens, stopTokens };
+  private restore(checked: CheckedRestore): Promise<RestoredSession> {
+    return restoreSession(this.createNativeSession(checked.trace), this.factsOf(checked.trace), checked);
   }
 
-  private createNativeSession(): NativeSession {
+  private factsOf(trace: boolean): SessionFacts {
+    const { contextTokens, stopTokens, grammars } = this;
+    const facts: SessionFacts = { vocabSize: this.config.vocab_size, contextTokens, stopTokens, grammars };
+    if (trace) facts.routing = routingShape(this.config);
+    return facts;
+  }
+
+  private createNativeSession(trace: boolean): NativeSession {
     if (this.isDisposed) throw new K2Error("invalid-state", "Expected a live model, got a disposed one");
     try {
-      return this.engine.createSession();
+      return this.engine.createSession(trace);
     } catch (error) {
       throw toK2Error(error);
     }
   }
+}
+
+function routingShape(config: ModelConfig): RoutingShape {
+  const { num_hidden_layers, first_k_dense_replace, moe_layer_freq } = config;
+  const layers = Array.from({ length: num_hidden_layers }, (_, layer) => layer);
+  return {
+    layers: layers.filter((layer) => isMoeLayer(layer, first_k_dense_replace, moe_layer_freq)),
+    expertCount: config.n_routed_experts,
+    expertsPerToken: config.num_experts_per_tok,
+  };
 }
 
 function forecastOf(

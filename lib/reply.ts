@@ -2,12 +2,21 @@
 
 import type { FinishReason, StreamPart, Usage } from "./generate/part";
 import { PartStream, type Produce } from "./part-stream";
+import type { ParsedFormat } from "./response-format";
 import type { SampledToken } from "./sampling";
 import type { AssistantMessage } from "./template/message";
 import type { ReportedToolCall } from "./tools/call-parser";
 
+/** What an answer with a `responseFormat` carries besides. */
+export interface FormattedValue<Value = unknown> {
+  /** The text as a value: parsed JSON, in the form that a library's schema gives it, or the text itself. */
+  value?: Value;
+  /** Why there is no value: the answer was cut off, or the schema refuses for more than its JSON Schema says. */
+  invalid?: string;
+}
+
 /** One whole answer. */
-export interface Reply {
+export interface Reply<Value = unknown> extends FormattedValue<Value> {
   /** The answer without thinking and calls. */
   text: string;
   reasoning: string;
@@ -68,13 +77,28 @@ export class ReplyBuilder {
   }
 }
 
+/** The value of an answer that was to have a form; nothing where it is calls. */
+export async function readValue(
+  { format }: { format: ParsedFormat | undefined },
+  { text, finishReason }: Reply,
+): Promise<FormattedValue> {
+  if (format === undefined || finishReason === "tool-calls") return {};
+  if (finishReason !== "stop")
+    return { invalid: `Expected a whole answer, got one that ended with ${finishReason}` };
+  try {
+    return { value: await format.read(text) };
+  } catch (error) {
+    return { invalid: error instanceof Error ? error.message : String(error) };
+  }
+}
+
 /** Produces the parts of an answer and hands over the reply before the last of them. */
-export type Answer = Produce<StreamPart, Reply>;
+export type Answer<Value = unknown> = Produce<StreamPart, Reply<Value>>;
 
 /** The parts of one answer, to be read once, and its reply. Returned by `chat.send()`. */
-export class ReplyStream extends PartStream<StreamPart, Reply> {
+export class ReplyStream<Value = unknown> extends PartStream<StreamPart, Reply<Value>> {
   /** The whole answer, once it has ended. Reads it to the end if nobody else does. */
-  reply(): Promise<Reply> {
+  reply(): Promise<Reply<Value>> {
     return this.outcome();
   }
 }

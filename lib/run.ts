@@ -13,7 +13,7 @@ import type { ReportedToolCall } from "./tools/call-parser";
 export interface RunHost {
   readonly executors: ReadonlyMap<string, Executor>;
   /** Parsed messages, none at all behind results of tools. */
-  answer(messages: readonly Message[]): ReplyStream;
+  answer(messages: readonly Message[], isFirst: boolean): ReplyStream;
   /** Puts results into the history. */
   append(messages: readonly Message[]): void;
   /** The run is over; the chat is free. Called before the last part. */
@@ -42,7 +42,7 @@ export async function* runSteps(
     for (let messages = input; ; ) {
       const index = steps.length + 1;
       yield { type: "step-start", step: index };
-      stream = host.answer(messages);
+      stream = host.answer(messages, index === 1);
       for await (const part of stream) yield part;
       const step: RunStep = { index, reply: await stream.reply(), results: [] };
       stream = undefined;

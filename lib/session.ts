@@ -6,6 +6,9 @@ import { settle, toK2Error } from "./addon/native-error";
 import { aborted, checkSignal, invalidArgument, refuseUnknownKeys, requireObject } from "./check";
 import { DecodeStream } from "./decode-stream";
 import { K2Error } from "./errors";
+import type { GrammarProgram } from "./grammar/program";
+import { checkGrammar, type Grammars } from "./grammars";
+import { checkRange, type Routing, type RoutingOptions, type RoutingShape, readRouting } from "./routing";
 import {
   checkSampling,
   type DecodeLimits,
@@ -22,8 +25,19 @@ export interface CallOptions {
   signal?: AbortSignal;
 }
 
+/** What the sampled text is to be. */
+export interface GrammarOptions {
+  /**
+   * Only texts of this grammar are sampled; the decode ends with "stop" when one is complete and nothing may follow. Where
+   * text may end or go on, a stop token that the grammar names ends it.
+   */
+  grammar?: GrammarProgram;
+  /** Where the running index of a grammar of calls begins; 0 (default) .. 10^9. */
+  grammarIndex?: number;
+}
+
 /** Options of one decode. */
-export type DecodeOptions = SamplingOptions & DecodeLimits & CallOptions;
+export type DecodeOptions = SamplingOptions & DecodeLimits & GrammarOptions & CallOptions;
 
 /** What a prefill did. */
 export interface PrefillResult {
@@ -44,10 +58,20 @@ export interface SessionFacts {
   vocabSize: number;
   contextTokens: number;
   stopTokens: readonly number[];
+  grammars: Grammars;
+  /** undefined for a session without a trace. */
+  routing?: RoutingShape;
 }
 
+const MOST_INDEX = 1_000_000_000;
 const CALL_KEYS: ReadonlySet<string> = new Set(["signal"]);
-const LIMIT_KEYS: ReadonlySet<string> = new Set(["maxTokens", "stopTokens", "signal"]);
+const LIMIT_KEYS: ReadonlySet<string> = new Set([
+  "maxTokens",
+  "stopTokens",
+  "grammar",
+  "grammarIndex",
+  "signal",
+]);
 const DECODE_KEYS: ReadonlySet<string> = new Set([...LIMIT_KEYS, ...SAMPLING_KEYS]);
 
 /** One timeline of tokens. Made by `model.createSession()`; one call at a time. */
@@ -160,16 +184,44 @@ export class Session {
   }
 
   /**
+   * Which experts the router chose for the tokens of the timeline, and with what weights. Arrays of a whole long timeline
+   * are large (2880 bytes a token for Kimi K2): `from` and `to` give a part of it.
+   * @throws K2Error `invalid-argument` for positions that are not on the timeline; `invalid-state` for a session that was
+   *   created without `trace`, or when another call runs; `out-of-memory`.
+   */
+  async routing(options: RoutingOptions = {}): Promise<Routing> {
+    const { from, to } = checkRange(options, this.position);
+    const { routing: shape } = this.facts;
+    if (shape === undefined) {
+      throw new K2Error(
+        "invalid-state",
+        "Expected a session with the option trace for routing, got one without",
+      );
+    }
+    const tokens = Int32Array.from(this.timeline.slice(from, to));
+    return this.run(
+      {},
+      () => readRouting(this.native, shape, { firstPosition: from, tokens }),
+      (routing) => routing,
+    );
+  }
+
+  /**
    * Samples tokens and appends them, from the first `for await` step on. Wrong options throw here. The stop token, if one
    * was sampled, is delivered last. The session is busy until the loop ends.
    */
   decode(options: DecodeOptions = {}): DecodeStream {
     const all = requireObject(options, "options");
     refuseUnknownKeys(all, DECODE_KEYS, "options");
-    const { maxTokens, stopTokens = this.facts.stopTokens, signal, ...sampling } = options;
+    const { maxTokens, stopTokens = this.facts.stopTokens, signal, ...others } = options;
+    const { grammar, grammarIndex = 0, ...sampling } = others;
     if (maxTokens !== undefined && !(Number.isSafeInteger(maxTokens) && maxTokens >= 0)) {
       throw invalidArgument("an integer of at least 0", "maxTokens", maxTokens);
     }
+    if (!(Number.isSafeInteger(grammarIndex) && grammarIndex >= 0 && grammarIndex <= MOST_INDEX)) {
+      throw invalidArgument(`an integer of 0..${MOST_INDEX}`, "grammarIndex", grammarIndex);
+    }
+    const program = checkGrammar(grammar);
     this.checkAlive("decode");
     const { vocabSize, contextTokens } = this.facts;
     return new DecodeStream({
@@ -178,6 +230,7 @@ export class Session {
         maxTokens: Math.min(maxTokens ?? contextTokens, contextTokens),
         stopTokens: toTokenIds(stopTokens, vocabSize, "stopTokens"),
       }),
+      grammar: program && { prepare: () => this.facts.grammars.prepare(program), index: grammarIndex },
       signal: checkSignal(signal),
       onStart: () => this.checkIdle(),
       onToken: (id) => this.timeline.push(id),

@@ -46,7 +46,7 @@ const ROOMS: readonly Room[] = [
   {
     name: "tools",
     holds: ["lib/tools/"],
-    uses: ["errors"],
+    uses: ["errors", "grammar (lib)"],
     typesOf: ["tokenizer", "checkpoint", "template"],
   },
   {
@@ -67,22 +67,32 @@ const ROOMS: readonly Room[] = [
     holds: [
       "lib/chat.ts",
       "lib/chat-engine.ts",
+      "lib/chat-grammars.ts",
       "lib/chat-options.ts",
       "lib/chat-note.ts",
       "lib/part-stream.ts",
       "lib/reply.ts",
+      "lib/response-format.ts",
       "lib/run.ts",
       "lib/run-options.ts",
       "lib/execute-call.ts",
       "lib/tool.ts",
+      "lib/typed-schema.ts",
     ],
-    uses: ["errors", "sampling", "tools", "template", "generate"],
+    uses: ["errors", "sampling", "grammar (lib)", "tools", "template", "generate"],
     typesOf: ["session"],
   },
   {
     name: "session",
-    holds: ["lib/session.ts", "lib/session-files.ts", "lib/decode-stream.ts"],
+    holds: [
+      "lib/session.ts",
+      "lib/session-files.ts",
+      "lib/decode-stream.ts",
+      "lib/grammars.ts",
+      "lib/routing.ts",
+    ],
     uses: ["errors", "contract", "addon", "sampling"],
+    typesOf: ["grammar (lib)"],
   },
   {
     name: "model (lib)",
@@ -114,6 +124,7 @@ const ROOMS: readonly Room[] = [
       "sampling",
       "tokenizer",
       "checkpoint",
+      "grammar (lib)",
       "tools",
       "template",
       "generate",
@@ -275,7 +286,7 @@ const OUTSIDE: readonly { name: RegExp; files: RegExp; reason: string }[] = [
   {
     name: /^node:(?!timers\/promises$)/,
     files:
-      /^lib\/((template|tools|generate|grammar)\/|(chat|chat-engine|chat-options|chat-note|part-stream|reply|run|run-options|execute-call|tool|sampling|errors|check)\.ts)/,
+      /^lib\/((template|tools|generate|grammar)\/|(chat|chat-engine|chat-grammars|chat-options|chat-note|part-stream|reply|response-format|run|run-options|execute-call|tool|typed-schema|sampling|errors|check)\.ts)/,
     reason: "this room computes with texts and ids alone, wherever JavaScript runs",
   },
 ];

@@ -176,6 +176,22 @@ export interface NativeTokens {
   end: DecodeEnd;
 }
 
+/** A compiled grammar in flat numbers; `Opcode` of lib/grammar/program.ts says what they mean. */
+export interface NativeGrammarSource {
+  code: Float64Array;
+  nodes: Uint32Array;
+  rules: Uint32Array;
+  heights: Uint32Array;
+  pool: Uint8Array;
+  imports: NativeGrammar[];
+}
+
+/** A grammar that native code has read and checked. Immutable; of use to every engine with the same vocabulary size. */
+export interface NativeGrammar {
+  /** Memory that it takes. */
+  readonly bytes: number;
+}
+
 export interface NativeTimings {
   /** Nanoseconds of forward passes, and tokens that went through them. */
   prefillNs: number;
@@ -190,6 +206,13 @@ export interface NativeRestored {
   note: string;
 }
 
+/** What the router chose for T tokens: [T, layers with experts, K] numbers, and for each token whether they are known. */
+export interface NativeRouting {
+  experts: Uint16Array;
+  weights: Float32Array;
+  isKnown: Uint8Array;
+}
+
 /** Failed native promises reject with an Error that carries `code` (K2ErrorCode) and `details`. */
 export interface NativeSession {
   readonly position: number;
@@ -199,8 +222,17 @@ export interface NativeSession {
   evaluate(ids: Int32Array, logits: Float32Array): Promise<void>;
   fork(): Promise<NativeSession>;
   rewind(position: number): Promise<void>;
+  /** Fills the arrays, which say how many positions are meant; they stay untouched until the promise settles. */
+  routing(
+    firstPosition: number,
+    experts: NativeRouting["experts"],
+    weights: NativeRouting["weights"],
+    isKnown: NativeRouting["isKnown"],
+  ): Promise<void>;
   /** Starts decoding; tokens are buffered (bounded, the engine waits) and taken by `take`. */
   startDecode(sampling: NativeSampling): void;
+  /** Like `startDecode`, for texts of the grammar alone. `index` is where its running index begins. */
+  startConstrainedDecode(sampling: NativeSampling, grammar: NativeGrammar, index: number): void;
   /** Resolves with at least one token, or none and an end. */
   take(): Promise<NativeTokens>;
   /**
@@ -222,7 +254,11 @@ export interface NativeEngine {
   /** Maps the files, checks every row against the specification and prepares the backend. */
   load(onProgress: ((phase: string, bytes: number, total: number) => void) | undefined): Promise<void>;
   abortLoad(): void;
-  createSession(): NativeSession;
+  /** @param trace Whether the session keeps what `routing` reads. */
+  createSession(trace: boolean): NativeSession;
+  /** The ordinary tokens: token i has the bytes [offsets[i], offsets[i + 1]) of the pool. Once, before constrained decoding. */
+  setVocabulary(pool: Uint8Array, offsets: Uint32Array): void;
+  createGrammar(source: NativeGrammarSource): NativeGrammar;
   /** Stops everything, settles every pending call with `invalid-state`, and unmaps. */
   dispose(): Promise<void>;
 }

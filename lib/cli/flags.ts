@@ -58,6 +58,13 @@ export const MODEL_FLAGS: FlagGroup = {
       help: "threads that compute (default: all cores); does not change any result",
     },
     {
+      name: "chat-template",
+      kind: "text",
+      value: "NAME",
+      option: "chatTemplate",
+      help: "chat layout: kimi-k2-instruct, kimi-k2-thinking, kimi-k2.5, moonlight, jinja, ... (default: auto, what the checkpoint says)",
+    },
+    {
       name: "attention",
       kind: "text",
       value: "FORM",
@@ -119,6 +126,12 @@ export const ANSWER_FLAGS: FlagGroup = {
       kind: "text",
       value: "FILE",
       help: "JSON file with an array of tool definitions in the shape of the OpenAI API",
+    },
+    {
+      name: "schema",
+      kind: "text",
+      value: "FILE",
+      help: "JSON file with a JSON Schema: an answer is JSON that is valid under it, or calls",
     },
   ],
 };

@@ -13,8 +13,9 @@ import { packageVersion } from "./package-info";
 import { runCommand } from "./run";
 import { visible } from "./style";
 import { openTerminal, type Terminal } from "./terminal";
+import { traceCommand } from "./trace/command";
 
-const COMMANDS: readonly Command[] = [runCommand, chatCommand, inspectCommand, demoCommand];
+const COMMANDS: readonly Command[] = [runCommand, chatCommand, inspectCommand, traceCommand, demoCommand];
 const FAILED = 1;
 const WRONG_USAGE = 2;
 

@@ -1,7 +1,15 @@
 // From MODEL and the flags to a loaded model and a chat, with the bar meanwhile.
 
 import { readFile } from "node:fs/promises";
-import { type ChatOptions, demoModelPath, K2Error, type LoadOptions, loadModel, type Model } from "../index";
+import {
+  type ChatOptions,
+  demoModelPath,
+  type JsonObject,
+  K2Error,
+  type LoadOptions,
+  loadModel,
+  type Model,
+} from "../index";
 import type { Arguments } from "./arguments";
 import { demoTools, executeDemoTool } from "./demo-tools";
 import { ANSWER_FLAGS, MODEL_FLAGS, SAMPLING_FLAGS } from "./flags";
@@ -60,6 +68,11 @@ export async function readChatSetup(given: Arguments): Promise<ChatSetup> {
   if (isDemo) options.temperature ??= 0;
   const file = given.text("tools");
   if (file !== undefined) options.tools = await readTools(file);
+  const schema = given.text("schema");
+  if (schema !== undefined) {
+    const content = (await readJson(schema, "--schema")) as JsonObject;
+    options.responseFormat = { type: "json_schema", schema: content };
+  }
   if (file !== undefined || !isDemo) return { options, execute: undefined };
   options.tools = demoTools;
   return { options, execute: executeDemoTool };
@@ -67,31 +80,34 @@ export async function readChatSetup(given: Arguments): Promise<ChatSetup> {
 
 /** The chat checks what is in the array. */
 async function readTools(file: string): Promise<NonNullable<ChatOptions["tools"]>> {
-  let text: string;
-  try {
-    text = await readFile(file, "utf8");
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new K2Error("io", `Expected a readable file for --tools, got: ${reason}`, { file }, { cause });
-  }
-  let tools: unknown;
-  try {
-    tools = JSON.parse(text);
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new K2Error(
-      "invalid-argument",
-      `Expected JSON for --tools ${file}, got: ${reason}`,
-      { file },
-      { cause },
-    );
-  }
+  const tools = await readJson(file, "--tools");
   if (Array.isArray(tools)) return tools;
   throw new K2Error(
     "invalid-argument",
     `Expected a JSON array of tools for --tools ${file}, got something else`,
     { file },
   );
+}
+
+async function readJson(file: string, flag: string): Promise<unknown> {
+  let text: string;
+  try {
+    text = await readFile(file, "utf8");
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new K2Error("io", `Expected a readable file for ${flag}, got: ${reason}`, { file }, { cause });
+  }
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new K2Error(
+      "invalid-argument",
+      `Expected JSON for ${flag} ${file}, got: ${reason}`,
+      { file },
+      { cause },
+    );
+  }
 }
 
 function memoryNote({ memory }: Model): string {

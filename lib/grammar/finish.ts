@@ -12,6 +12,8 @@ export interface FinishOptions {
   start: number;
   /** What the error names when there is no text at all. */
   name: string;
+  /** Programs that the grammar's `external` nodes name by index. */
+  imports?: readonly GrammarProgram[];
   /** The node of an undeclared key that is none of `keys` (JSON texts, one character per byte). */
   keyExcept?: (builder: GrammarBuilder, keys: readonly string[]) => number;
 }
@@ -29,7 +31,7 @@ export function finishProgram(builder: GrammarBuilder, options: FinishOptions): 
     });
   }
   const pruned = prune(builder, heights, options);
-  return write(pruned.builder, pruned.start, pruned.heights);
+  return { ...write(pruned.builder, pruned.start, pruned.heights), imports: options.imports ?? [] };
 }
 
 /** Least number of nested containers of every node; Infinity where there is no text. */
@@ -92,6 +94,8 @@ class Heights {
         return numbers[0] === 0 ? 0 : this.nodes[children[0]!]!;
       case Opcode.Rule:
         return this.rules[numbers[0]!]!;
+      case Opcode.Next:
+        return this.nodes[children[0]!]!;
       case Opcode.Deeper:
         return oneDeeper(this.nodes[children[0]!]!);
       case Opcode.Object:
@@ -184,6 +188,10 @@ function prune(from: GrammarBuilder, heights: Heights, { start, keyExcept }: Fin
         return to.anyToken();
       case Opcode.External:
         return to.external(numbers[0]!);
+      case Opcode.Index:
+        return to.index();
+      case Opcode.Next:
+        return to.next(children[0]!);
       default:
         return to.fail;
     }
@@ -206,7 +214,11 @@ function byteRanges(words: readonly number[]): number[] {
 }
 
 /** Writes what the start reaches. */
-function write(builder: GrammarBuilder, start: number, heights: readonly number[]): GrammarProgram {
+function write(
+  builder: GrammarBuilder,
+  start: number,
+  heights: readonly number[],
+): Omit<GrammarProgram, "imports"> {
   const ruleIds = new Map<number, number>([[start, 0]]);
   const order = [start];
   const isUsed: boolean[] = builder.nodes.map(() => false);

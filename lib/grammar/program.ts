@@ -15,6 +15,8 @@ export interface GrammarProgram {
   readonly heights: Uint32Array;
   /** Bytes of literals and keys. */
   readonly pool: Uint8Array;
+  /** Programs that `External` names by index. */
+  readonly imports: readonly GrammarProgram[];
 }
 
 export const Opcode = {
@@ -44,6 +46,10 @@ export const Opcode = {
   AnyToken: 11,
   /** (i) rule 0 of imported program i */
   External: 12,
+  /** () the decimal digits of the running index, which the caller starts */
+  Index: 13,
+  /** (node) the node with the next index */
+  Next: 14,
 } as const;
 
 /** A declared member of an object. */
@@ -243,6 +249,16 @@ export class GrammarBuilder {
 
   external(program: number): number {
     return this.add(Opcode.External, { numbers: [program], isNullable: false });
+  }
+
+  /** The running index in decimal digits. */
+  index(): number {
+    return this.add(Opcode.Index, { isNullable: false });
+  }
+
+  /** The node with the next index. */
+  next(node: number): number {
+    return this.add(Opcode.Next, { children: [node], isNullable: this.nullable[node]! });
   }
 
   private byteSet(words: readonly number[]): number {

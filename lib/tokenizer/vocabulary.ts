@@ -123,6 +123,22 @@ export class Vocabulary {
     return this.pool.subarray(start, start + this.pool.readUInt16LE(start - 2));
   }
 
+  /** Copies the bytes of tokens [first, end) to where `offsets` has their first one, and notes where each ends. */
+  copyBytes(first: number, end: number, pool: Uint8Array, offsets: Uint32Array): void {
+    for (let rank = first; rank < end; rank++) {
+      const start = this.starts[rank]!;
+      const length = this.pool.readUInt16LE(start - 2);
+      let at = offsets[rank]!;
+      offsets[rank + 1] = at + length;
+      for (let i = start; i < start + length; i++) pool[at++] = this.pool[i]!;
+    }
+  }
+
+  /** Bytes of all tokens together. */
+  get byteCount(): number {
+    return this.poolLength - HEADER_BYTES * this.size;
+  }
+
   private hash(bytes: Uint8Array, start: number, end: number): number {
     const { factor } = this;
     let hash = end - start;

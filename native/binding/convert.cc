@@ -1,5 +1,8 @@
 #include "binding/convert.h"
 
+#include "binding/handles.h"
+
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -185,6 +188,43 @@ Result<WeightTable> ReadWeightTable(const Napi::Value& value) {
 Result<std::string> ReadText(const Napi::Value& value, const char* name) {
   if (!value.IsString()) return Expected("a string", name);
   return value.As<Napi::String>().Utf8Value();
+}
+
+Result<TokenBytes> ReadTokenBytes(const Napi::Value& pool, const Napi::Value& offsets) {
+  const auto is = [](const Napi::Value& value, napi_typedarray_type type) {
+    return value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == type;
+  };
+  if (!is(pool, napi_uint8_array)) return Expected("a Uint8Array", "pool");
+  if (!is(offsets, napi_uint32_array)) return Expected("a Uint32Array", "offsets");
+  const auto bytes = pool.As<Napi::Uint8Array>();
+  const auto starts = offsets.As<Napi::Uint32Array>();
+  TokenBytes tokens;
+  tokens.pool.assign(bytes.Data(), bytes.Data() + bytes.ElementLength());
+  tokens.offsets.assign(starts.Data(), starts.Data() + starts.ElementLength());
+  const bool is_whole = !tokens.offsets.empty() && tokens.offsets.front() == 0 &&
+                        tokens.offsets.back() == tokens.pool.size() &&
+                        std::is_sorted(tokens.offsets.begin(), tokens.offsets.end());
+  if (!is_whole) return Expected("the beginnings of all tokens and the end", "offsets");
+  return tokens;
+}
+
+Result<std::shared_ptr<const GrammarProgram>> ReadGrammar(const Napi::Value& value, int64_t vocab) {
+  Fields f(value);
+  const std::vector<double> code = f.Array<double>("code", napi_float64_array);
+  const std::vector<uint32_t> nodes = f.Array<uint32_t>("nodes", napi_uint32_array);
+  const std::vector<uint32_t> rules = f.Array<uint32_t>("rules", napi_uint32_array);
+  const std::vector<uint32_t> heights = f.Array<uint32_t>("heights", napi_uint32_array);
+  const std::vector<uint8_t> pool = f.Array<uint8_t>("pool", napi_uint8_array);
+  const Napi::Value imports = f.Value("imports");
+  K2_RETURN_IF_ERROR(f.status());
+  if (!imports.IsArray()) return Expected("an array of grammars", "imports");
+  GrammarSource source{code, nodes, rules, heights, pool, {}};
+  const auto handles = imports.As<Napi::Array>();
+  for (uint32_t i = 0; i < handles.Length(); ++i) {
+    source.imports.push_back(GrammarHandle::Read(handles.Get(i)));
+    if (source.imports.back() == nullptr) return Expected("grammars", "imports");
+  }
+  return GrammarProgram::Read(source, vocab);
 }
 
 Result<std::vector<int32_t>> ReadIds(const Napi::Value& value, const char* name) {

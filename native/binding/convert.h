@@ -21,6 +21,9 @@ struct WeightTable {
 };
 Result<WeightTable> ReadWeightTable(const Napi::Value& value);
 
+Result<TokenBytes> ReadTokenBytes(const Napi::Value& pool, const Napi::Value& offsets);
+Result<std::shared_ptr<const GrammarProgram>> ReadGrammar(const Napi::Value& value, int64_t vocab);
+
 Result<std::vector<int32_t>> ReadIds(const Napi::Value& value, const char* name);
 Result<std::string> ReadText(const Napi::Value& value, const char* name);
 

@@ -10,6 +10,8 @@ T* FromExternal(const Napi::CallbackInfo& info) {
   return info.Length() == 1 && info[0].IsExternal() ? info[0].As<Napi::External<T>>().Data() : nullptr;
 }
 
+Status NoEngine() { return Status(ErrorCode::kInvalidState, "Expected an engine, got none"); }
+
 }  // namespace
 
 Napi::Function EngineHandle::Define(Napi::Env env) {
@@ -17,6 +19,8 @@ Napi::Function EngineHandle::Define(Napi::Env env) {
       env, "NativeEngine",
       {InstanceMethod<&EngineHandle::Load>("load"), InstanceMethod<&EngineHandle::AbortLoad>("abortLoad"),
        InstanceMethod<&EngineHandle::CreateSession>("createSession"),
+       InstanceMethod<&EngineHandle::SetVocabulary>("setVocabulary"),
+       InstanceMethod<&EngineHandle::CreateGrammar>("createGrammar"),
        InstanceMethod<&EngineHandle::Dispose>("dispose")});
 }
 
@@ -43,8 +47,7 @@ EngineHandle::~EngineHandle() {
 Napi::Value EngineHandle::Load(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Call call(env);
-  if (engine_ == nullptr)
-    return call.Reject(env, Status(ErrorCode::kInvalidState, "Expected an engine, got none"));
+  if (engine_ == nullptr) return call.Reject(env, NoEngine());
   Engine::Progress progress;
   if (info[0].IsFunction()) {
     // Lives until the call is settled, on the JavaScript thread alone.
@@ -78,15 +81,33 @@ Napi::Value EngineHandle::AbortLoad(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineHandle::CreateSession(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  Result<std::shared_ptr<Session>> session =
-      engine_ != nullptr ? engine_->CreateSession()
-                         : Result<std::shared_ptr<Session>>(
-                               Status(ErrorCode::kInvalidState, "Expected an engine, got none"));
+  const bool trace = info[0].IsBoolean() && info[0].As<Napi::Boolean>().Value();
+  Result<std::shared_ptr<Session>> session = engine_ == nullptr ? NoEngine() : engine_->CreateSession(trace);
   if (!session.ok()) {
     ToError(env, session.status()).ThrowAsJavaScriptException();
     return env.Undefined();
   }
   return SessionHandle::Wrap(env, engine_, std::move(session.value()));
+}
+
+Napi::Value EngineHandle::SetVocabulary(const Napi::CallbackInfo& info) {
+  Result<TokenBytes> tokens = ReadTokenBytes(info[0], info[1]);
+  Status status = tokens.status();
+  if (status.ok())
+    status = engine_ == nullptr ? NoEngine() : engine_->SetVocabulary(std::move(tokens.value()));
+  if (!status.ok()) ToError(info.Env(), status).ThrowAsJavaScriptException();
+  return info.Env().Undefined();
+}
+
+Napi::Value EngineHandle::CreateGrammar(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Result<std::shared_ptr<const GrammarProgram>> program =
+      engine_ == nullptr ? NoEngine() : ReadGrammar(info[0], engine_->spec().vocab);
+  if (!program.ok()) {
+    ToError(env, program.status()).ThrowAsJavaScriptException();
+    return env.Undefined();
+  }
+  return GrammarHandle::Wrap(env, std::move(program.value()));
 }
 
 Napi::Value EngineHandle::Dispose(const Napi::CallbackInfo& info) {

@@ -17,6 +17,7 @@ struct Environment {
   std::shared_ptr<std::set<Engine*>> engines = std::make_shared<std::set<Engine*>>();
   Napi::FunctionReference engine_class;
   Napi::FunctionReference session_class;
+  Napi::FunctionReference grammar_class;
 
   static Environment& Of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 };

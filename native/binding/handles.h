@@ -1,5 +1,5 @@
-// The JavaScript objects NativeEngine and NativeSession: check the handle, hand over a job, settle a promise.
-// lib/addon/contract.ts documents the methods.
+// The JavaScript objects NativeEngine, NativeSession and NativeGrammar: check the handle, hand over a job,
+// settle a promise. lib/addon/contract.ts documents the methods.
 #pragma once
 
 #include <napi.h>
@@ -22,6 +22,8 @@ class EngineHandle : public Napi::ObjectWrap<EngineHandle> {
   Napi::Value Load(const Napi::CallbackInfo& info);
   Napi::Value AbortLoad(const Napi::CallbackInfo& info);
   Napi::Value CreateSession(const Napi::CallbackInfo& info);
+  Napi::Value SetVocabulary(const Napi::CallbackInfo& info);
+  Napi::Value CreateGrammar(const Napi::CallbackInfo& info);
   Napi::Value Dispose(const Napi::CallbackInfo& info);
 
   std::shared_ptr<Engine> engine_;
@@ -42,7 +44,9 @@ class SessionHandle : public Napi::ObjectWrap<SessionHandle> {
   Napi::Value Evaluate(const Napi::CallbackInfo& info);
   Napi::Value Fork(const Napi::CallbackInfo& info);
   Napi::Value Rewind(const Napi::CallbackInfo& info);
+  Napi::Value Routing(const Napi::CallbackInfo& info);  // session_routing.cc
   Napi::Value StartDecode(const Napi::CallbackInfo& info);
+  Napi::Value StartConstrainedDecode(const Napi::CallbackInfo& info);
   Napi::Value Take(const Napi::CallbackInfo& info);
   Napi::Value StopDecode(const Napi::CallbackInfo& info);
   Napi::Value Abort(const Napi::CallbackInfo& info);
@@ -51,9 +55,26 @@ class SessionHandle : public Napi::ObjectWrap<SessionHandle> {
   Napi::Value Restore(const Napi::CallbackInfo& info);  // session_files.cc
   Napi::Value Dispose(const Napi::CallbackInfo& info);
 
+  Napi::Value StartDecodeBy(const Napi::CallbackInfo& info, Result<GrammarStart> grammar);
+
   // Null after dispose.
   std::shared_ptr<Engine> engine_;
   std::shared_ptr<Session> session_;
+};
+
+class GrammarHandle : public Napi::ObjectWrap<GrammarHandle> {
+ public:
+  static Napi::Function Define(Napi::Env env);
+  static Napi::Value Wrap(Napi::Env env, std::shared_ptr<const GrammarProgram> program);
+  // The program of a handle; null for any other value.
+  static std::shared_ptr<const GrammarProgram> Read(const Napi::Value& value);
+
+  explicit GrammarHandle(const Napi::CallbackInfo& info);
+
+ private:
+  Napi::Value Bytes(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<const GrammarProgram> program_;
 };
 
 }  // namespace k2

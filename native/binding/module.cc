@@ -80,6 +80,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   napi_add_env_cleanup_hook(env, OnEnvironmentEnd, environment);
   environment->engine_class = Napi::Persistent(EngineHandle::Define(env));
   environment->session_class = Napi::Persistent(SessionHandle::Define(env));
+  environment->grammar_class = Napi::Persistent(GrammarHandle::Define(env));
   exports.Set("version", "0.1.0");
   exports.Set("backends", Napi::Function::New(env, ListBackends, "backends"));
   exports.Set("planMemory", Napi::Function::New(env, PlanMemoryOf, "planMemory"));

@@ -19,6 +19,17 @@ Result<int64_t> ReadInteger(const Napi::Value& value, const char* name) {
   return static_cast<int64_t>(number);
 }
 
+Result<GrammarStart> ReadGrammarStart(const Napi::Value& handle, const Napi::Value& index) {
+  GrammarStart start;
+  start.program = GrammarHandle::Read(handle);
+  if (start.program == nullptr)
+    return Status(ErrorCode::kInvalidArgument, "Expected a grammar, got something else");
+  Result<int64_t> first = ReadInteger(index, "index");
+  if (!first.ok()) return first.status();
+  start.index = static_cast<int32_t>(std::min<int64_t>(first.value(), kMostIndex));
+  return start;
+}
+
 // Empty where the environment is ending: a worker thread that is terminated can make no array any more, and
 // that may be found out at any moment.
 template <typename Array, typename T>
@@ -55,8 +66,9 @@ Napi::Function SessionHandle::Define(Napi::Env env) {
       {InstanceAccessor<&SessionHandle::Position>("position"),
        InstanceMethod<&SessionHandle::Prefill>("prefill"),
        InstanceMethod<&SessionHandle::Evaluate>("evaluate"), InstanceMethod<&SessionHandle::Fork>("fork"),
-       InstanceMethod<&SessionHandle::Rewind>("rewind"),
+       InstanceMethod<&SessionHandle::Rewind>("rewind"), InstanceMethod<&SessionHandle::Routing>("routing"),
        InstanceMethod<&SessionHandle::StartDecode>("startDecode"),
+       InstanceMethod<&SessionHandle::StartConstrainedDecode>("startConstrainedDecode"),
        InstanceMethod<&SessionHandle::Take>("take"), InstanceMethod<&SessionHandle::StopDecode>("stopDecode"),
        InstanceMethod<&SessionHandle::Abort>("abort"), InstanceMethod<&SessionHandle::GetTimings>("timings"),
        InstanceMethod<&SessionHandle::Save>("save"), InstanceMethod<&SessionHandle::Restore>("restore"),
@@ -153,11 +165,23 @@ Napi::Value SessionHandle::Rewind(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value SessionHandle::StartDecode(const Napi::CallbackInfo& info) {
+  return StartDecodeBy(info, GrammarStart{});
+}
+
+Napi::Value SessionHandle::StartConstrainedDecode(const Napi::CallbackInfo& info) {
+  return StartDecodeBy(info, ReadGrammarStart(info[1], info[2]));
+}
+
+Napi::Value SessionHandle::StartDecodeBy(const Napi::CallbackInfo& info, Result<GrammarStart> grammar) {
   const Napi::Env env = info.Env();
-  Status status = Disposed();
-  if (session_ != nullptr) {
+  Status status = grammar.status();
+  if (session_ == nullptr) {
+    status = Disposed();
+  } else if (status.ok()) {
     Result<SamplingOptions> options = ReadSampling(info[0]);
-    status = options.ok() ? engine_->StartDecode(session_, std::move(options.value())) : options.status();
+    status = options.ok()
+                 ? engine_->StartDecode(session_, std::move(options.value()), std::move(grammar.value()))
+                 : options.status();
   }
   if (!status.ok()) ToError(env, status).ThrowAsJavaScriptException();
   return env.Undefined();

@@ -201,10 +201,15 @@ void Engine::Activate(const std::shared_ptr<Session>& session) {
   if (std::find(active_.begin(), active_.end(), session) == active_.end()) active_.push_back(session);
 }
 
-Result<std::shared_ptr<Session>> Engine::CreateSession() {
+Result<std::shared_ptr<Session>> Engine::CreateSession(bool trace) {
+  if (trace && spec_.MoeLayers() == 0) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "Expected a model with routed experts for trace, got one without");
+  }
   std::lock_guard lock(mutex_);
   if (phase_ != Phase::kServing || stopping_.load()) return InvalidState("a loaded model", "one that is not");
   auto session = std::make_shared<Session>(model_->NewCache());
+  if (trace) session->cache.KeepTrace(model_->NewTrace());
   std::erase_if(sessions_, [](const std::weak_ptr<Session>& weak) { return weak.expired(); });
   sessions_.push_back(session);
   return session;
@@ -308,11 +313,10 @@ Status Engine::SetVocabulary(TokenBytes tokens) {
   return {};
 }
 
-Status Engine::StartDecode(std::shared_ptr<Session> session, SamplingOptions options,
-                           std::shared_ptr<const GrammarProgram> grammar) {
+Status Engine::StartDecode(std::shared_ptr<Session> session, SamplingOptions options, GrammarStart grammar) {
   K2_RETURN_IF_ERROR(CheckSampling(options, spec_.vocab));
   std::shared_ptr<ConstraintStore> constraints;
-  if (grammar != nullptr) {
+  if (grammar.program != nullptr) {
     std::lock_guard lock(mutex_);
     constraints = constraints_;
     if (constraints == nullptr) return InvalidState("a vocabulary for decoding with a grammar", "none");
@@ -334,8 +338,9 @@ Status Engine::StartDecode(std::shared_ptr<Session> session, SamplingOptions opt
       task.options = std::move(options);
       task.first_position = static_cast<int64_t>(session->tokens.size());
       session->decode = std::move(task);
-      if (grammar != nullptr) {
-        Result<std::shared_ptr<Constraint>> constraint = constraints->Begin(std::move(grammar));
+      if (grammar.program != nullptr) {
+        Result<std::shared_ptr<Constraint>> constraint =
+            constraints->Begin(std::move(grammar.program), grammar.index);
         if (!constraint.ok()) return EndDecode(*session, DecodeEnd::kRunning, constraint.status());
         session->decode->constraint = std::move(constraint.value());
       }

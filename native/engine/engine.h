@@ -66,7 +66,8 @@ class Engine {
   // What the ordinary tokens stand for, for decoding with a grammar.
   Status SetVocabulary(TokenBytes tokens);
 
-  Result<std::shared_ptr<Session>> CreateSession();
+  // With `trace` the session remembers what the router chose; only for a model with experts.
+  Result<std::shared_ptr<Session>> CreateSession(bool trace = false);
 
   // Each fails at once when the session is busy or the engine is not serving; otherwise `finish` is called
   // once.
@@ -74,9 +75,10 @@ class Engine {
                  StatusCallback finish);
   Status Fork(std::shared_ptr<Session> session, std::function<void(SessionResult)> finish);
   Status Rewind(std::shared_ptr<Session> session, int64_t position, StatusCallback finish);
+  // Copies what the router chose at positions [first, first + rows.count) of a session with a trace.
+  Status Routing(std::shared_ptr<Session> session, int64_t first, RoutingRows rows, StatusCallback finish);
   // With a grammar only its texts are sampled; SetVocabulary must have been called.
-  Status StartDecode(std::shared_ptr<Session> session, SamplingOptions options,
-                     std::shared_ptr<const GrammarProgram> grammar = nullptr);
+  Status StartDecode(std::shared_ptr<Session> session, SamplingOptions options, GrammarStart grammar = {});
   // Gives the waiting tokens, or waits for some.
   Status Take(const std::shared_ptr<Session>& session, TokensCallback deliver);
   Status StopDecode(std::shared_ptr<Session> session, int64_t kept, StatusCallback finish);

@@ -7,12 +7,14 @@
 #include <string>
 #include <unordered_map>
 
+#include "base/fast_math.h"
 #include "base/rng.h"
 
 namespace k2 {
 namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
+constexpr size_t kBlock = 64;  // weights that are summed together
 
 // What options make of a score may leave the range of float. It stays finite: infinities have no differences,
 // and minus infinity means that a token is not allowed.
@@ -112,61 +114,103 @@ Status Sampler::Adjust(std::span<const int32_t> history, const SamplingOptions& 
   return {};
 }
 
-int32_t Sampler::Draw(double uniform, const SamplingOptions& o) {
-  const auto better = [this](int32_t a, int32_t b) {
-    const float x = scores_[static_cast<size_t>(a)], y = scores_[static_cast<size_t>(b)];
-    return x != y ? x > y : a < b;
-  };
-  candidates_.resize(scores_.size());
-  std::iota(candidates_.begin(), candidates_.end(), 0);
-  std::erase_if(candidates_, [this](int32_t id) { return scores_[static_cast<size_t>(id)] == kNever; });
+// weights_ becomes e^((score - best) / temperature), in portable arithmetic, and sums_ those of each block.
+void Sampler::Weigh(double temperature) {
+  const size_t blocks = (scores_.size() + kBlock - 1) / kBlock;
+  weights_.resize(blocks * kBlock);
+  sums_.resize(blocks);
+  scores_.resize(blocks * kBlock, kNever);
+  const float best = *std::max_element(scores_.begin(), scores_.end());
+  for (size_t block = 0; block < blocks; ++block) {
+    const float* const scores = scores_.data() + block * kBlock;
+    float* const weights = weights_.data() + block * kBlock;
+    // The difference may be beyond float, and dividing it brings it back.
+    for (size_t i = 0; i < kBlock; ++i)
+      weights[i] = static_cast<float>((double{scores[i]} - best) / temperature);
+    for (size_t i = 0; i < kBlock; ++i) weights[i] = Exp(weights[i]);
+  }
+  SumUp();
+}
 
-  const float largest =
-      scores_[static_cast<size_t>(*std::min_element(candidates_.begin(), candidates_.end(), better))];
-  const auto weight = [&](int32_t id) {
-    return std::exp((double{scores_[static_cast<size_t>(id)]} - largest) / o.temperature);
-  };
+void Sampler::SumUp() {
+  for (size_t block = 0; block < sums_.size(); ++block) {
+    double sum = 0;
+    for (size_t i = 0; i < kBlock; ++i) sum += weights_[block * kBlock + i];
+    sums_[block] = sum;
+  }
+}
 
-  // Sorts the best `count`; a few hundred are nearly always enough, and sorting the vocabulary costs
-  // milliseconds.
+// Leaves weight to the best tokens alone: the first top_k, and of those the smallest set that reaches top_p.
+void Sampler::KeepBest(const SamplingOptions& o) {
+  const double total = std::accumulate(sums_.begin(), sums_.end(), 0.0);
+  // Nearly always a few hundred tokens have nearly all of the weight, and only those need be sorted.
+  const auto is_enough = [&](double mass) {
+    return o.top_k > 0 ? candidates_.size() >= static_cast<size_t>(o.top_k) : mass >= o.top_p * total;
+  };
+  for (float least = 1e-2f;; least = least > 1e-30f ? least * 1e-4f : 0) {
+    double mass = 0;
+    candidates_.clear();
+    for (size_t id = 0; id < weights_.size(); ++id) {
+      if (!(weights_[id] >= least && weights_[id] > 0)) continue;
+      candidates_.push_back(static_cast<int32_t>(id));
+      mass += weights_[id];
+    }
+    if (least == 0 || is_enough(mass)) break;
+  }
+
   size_t sorted = 0;
   const auto sort_best = [&](size_t count) {
     count = std::min(count, candidates_.size());
     if (count <= sorted) return;
-    const auto first = candidates_.begin() + static_cast<std::ptrdiff_t>(sorted);
-    const auto middle = candidates_.begin() + static_cast<std::ptrdiff_t>(count);
-    std::partial_sort(first, middle, candidates_.end(), better);
+    const auto at = [&](size_t i) { return candidates_.begin() + static_cast<std::ptrdiff_t>(i); };
+    std::partial_sort(at(sorted), at(count), candidates_.end(), [this](int32_t a, int32_t b) {
+      const float x = scores_[static_cast<size_t>(a)], y = scores_[static_cast<size_t>(b)];
+      return x != y ? x > y : a < b;
+    });
     sorted = count;
   };
-
-  if (o.top_k > 0 && static_cast<size_t>(o.top_k) < candidates_.size()) {
+  double allowed = total;
+  if (o.top_k > 0) {
     sort_best(static_cast<size_t>(o.top_k));
-    candidates_.resize(static_cast<size_t>(o.top_k));
+    candidates_.resize(sorted);
+    allowed = 0;
+    for (int32_t id : candidates_) allowed += weights_[static_cast<size_t>(id)];
   }
-  double total = 0;
-  for (int32_t id : candidates_) total += weight(id);
+  size_t kept = candidates_.size();
   if (o.top_p < 1) {
-    // The smallest set of best candidates whose probabilities reach top_p; at least one.
-    size_t kept = 0;
     double sum = 0;
-    for (; kept < candidates_.size() && sum < o.top_p * total; ++kept) {
+    for (kept = 0; kept < candidates_.size() && (kept == 0 || sum < o.top_p * allowed); ++kept) {
       if (kept == sorted) sort_best(std::max<size_t>(256, sorted * 4));
-      sum += weight(candidates_[kept]);
+      sum += weights_[static_cast<size_t>(candidates_[kept])];
     }
-    candidates_.resize(std::max<size_t>(kept, 1));
-    total = kept == 0 ? weight(candidates_[0]) : sum;
   }
+  candidates_.resize(kept);
+  std::vector<float> kept_weights(kept);
+  for (size_t i = 0; i < kept; ++i) kept_weights[i] = weights_[static_cast<size_t>(candidates_[i])];
+  std::ranges::fill(weights_, 0.0f);
+  for (size_t i = 0; i < kept; ++i) weights_[static_cast<size_t>(candidates_[i])] = kept_weights[i];
+  SumUp();
+}
+
+int32_t Sampler::Draw(double uniform, const SamplingOptions& o) {
+  Weigh(o.temperature);
+  if (o.top_k > 0 || o.top_p < 1) KeepBest(o);
   if (o.min_p > 0) {
-    std::erase_if(candidates_, [&](int32_t id) { return weight(id) < o.min_p; });
-    total = 0;
-    for (int32_t id : candidates_) total += weight(id);
+    const float least = static_cast<float>(o.min_p);
+    for (float& weight : weights_) weight = weight < least ? 0 : weight;
+    SumUp();
   }
-  double left = uniform * total;
-  for (int32_t id : candidates_) {
-    left -= weight(id);
-    if (left < 0) return id;
+  double left = uniform * std::accumulate(sums_.begin(), sums_.end(), 0.0);
+  size_t block = 0;
+  while (block + 1 < sums_.size() && left >= sums_[block]) left -= sums_[block++];
+  for (size_t id = block * kBlock; id < weights_.size(); ++id) {
+    left -= weights_[id];
+    if (left < 0) return static_cast<int32_t>(id);
   }
-  return candidates_.back();  // rounding left a sliver above the last one
+  // Rounding left a sliver behind the last token.
+  size_t last = weights_.size() - 1;
+  while (weights_[last] == 0) --last;
+  return static_cast<int32_t>(last);
 }
 
 Result<SampledToken> Sampler::Sample(std::span<const float> logits, std::span<const int32_t> history,

@@ -52,9 +52,14 @@ class Sampler {
  private:
   Status Adjust(std::span<const int32_t> history, const SamplingOptions& options, const TokenSet* allowed);
   void Exclude(std::span<const uint32_t> bits);
+  void Weigh(double temperature);
+  void SumUp();
+  void KeepBest(const SamplingOptions& options);
   int32_t Draw(double uniform, const SamplingOptions& options);
 
-  std::vector<float> scores_;        // [V] adjusted logits; minus infinity where not allowed
+  std::vector<float> scores_;   // [V] adjusted logits; minus infinity where not allowed
+  std::vector<float> weights_;  // [V] relative to the best token's, which is 1; zeros up to a whole block
+  std::vector<double> sums_;    // of each block of weights
   std::vector<int32_t> candidates_;  // ids, best first as far as sorted
 };
 

@@ -65,6 +65,12 @@ struct PrefillTask {
   StatusCallback finish;
 };
 
+// A grammar to decode by, and where its running index begins.
+struct GrammarStart {
+  std::shared_ptr<const GrammarProgram> program = nullptr;  // null: no grammar
+  int32_t index = 0;
+};
+
 struct DecodeTask {
   SamplingOptions options;
   std::shared_ptr<Constraint> constraint;  // null: every token may come

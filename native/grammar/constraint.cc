@@ -11,6 +11,7 @@ namespace {
 // Beyond these the store begins afresh with what its constraints still need.
 constexpr size_t kMostExpressions = 200'000;
 constexpr size_t kMostTables = 12'000;
+constexpr int64_t kMostProgramBytes = int64_t{64} << 20;
 constexpr size_t kMostSets = 256;  // of 20 KB each for 163,840 tokens
 
 Status OutOfMemory() {
@@ -59,11 +60,12 @@ ConstraintStore::~ConstraintStore() {
   if (thread_.joinable()) thread_.join();
 }
 
-Result<std::shared_ptr<Constraint>> ConstraintStore::Begin(std::shared_ptr<const GrammarProgram> program) {
+Result<std::shared_ptr<Constraint>> ConstraintStore::Begin(std::shared_ptr<const GrammarProgram> program,
+                                                           int32_t index) {
   std::lock_guard lock(mutex_);
   try {
-    const ExprId start = expressions_->Start(std::move(program));
-    std::shared_ptr<Constraint> constraint(new Constraint(shared_from_this(), start));
+    const ExprId start = expressions_->Start(program, index);
+    std::shared_ptr<Constraint> constraint(new Constraint(shared_from_this(), std::move(program), start));
     live_.insert(constraint.get());
     Request(*constraint);
     return constraint;
@@ -100,11 +102,17 @@ void ConstraintStore::Request(Constraint& constraint) {
 void ConstraintStore::Serve(Constraint& constraint) {
   try {
     constraint.allowed_ = SetOf(constraint.expr_);
-    if (expressions_->size() > kMostExpressions || expressions_->tables() > kMostTables) Shrink();
+    if (IsTooLarge()) Shrink();
   } catch (const std::bad_alloc&) {
     constraint.status_ = OutOfMemory();
   }
   constraint.is_waiting_ = false;
+}
+
+bool ConstraintStore::IsTooLarge() const {
+  return expressions_->size() > kMostExpressions + needed_expressions_ ||
+         expressions_->tables() > kMostTables ||
+         expressions_->program_bytes() > kMostProgramBytes + needed_program_bytes_;
 }
 
 std::shared_ptr<const TokenSet> ConstraintStore::SetOf(ExprId expr) {
@@ -163,10 +171,12 @@ void ConstraintStore::Shrink() {
   auto fresh = std::make_unique<Expressions>(clip_);
   std::vector<std::pair<Constraint*, ExprId>> moved;
   for (Constraint* constraint : live_)
-    moved.emplace_back(constraint, fresh->Import(*expressions_, constraint->expr_));
+    moved.emplace_back(constraint, fresh->Import(*expressions_, constraint->expr_, constraint->program_));
   for (const auto& [constraint, expr] : moved) constraint->expr_ = expr;
   sets_.clear();
   expressions_ = std::move(fresh);
+  needed_expressions_ = expressions_->size();
+  needed_program_bytes_ = expressions_->program_bytes();
 }
 
 Constraint::~Constraint() {

@@ -41,9 +41,12 @@ class Constraint {
 
  private:
   friend class ConstraintStore;
-  Constraint(std::shared_ptr<ConstraintStore> store, ExprId expr) : store_(std::move(store)), expr_(expr) {}
+  Constraint(std::shared_ptr<ConstraintStore> store, std::shared_ptr<const GrammarProgram> program,
+             ExprId expr)
+      : store_(std::move(store)), program_(std::move(program)), expr_(expr) {}
 
   const std::shared_ptr<ConstraintStore> store_;
+  const std::shared_ptr<const GrammarProgram> program_;
   // Guarded by the store's mutex.
   ExprId expr_;
   bool is_waiting_ = false;  // in the store's queue
@@ -58,8 +61,9 @@ class ConstraintStore : public std::enable_shared_from_this<ConstraintStore> {
   static Result<std::shared_ptr<ConstraintStore>> Create(TokenBytes tokens, int64_t vocab);
   ~ConstraintStore();
 
-  // A constraint at the beginning of a program's texts, with its first set under way.
-  Result<std::shared_ptr<Constraint>> Begin(std::shared_ptr<const GrammarProgram> program);
+  // A constraint at the beginning of a program's texts, with its first set under way. `index` is where the
+  // program's running index begins.
+  Result<std::shared_ptr<Constraint>> Begin(std::shared_ptr<const GrammarProgram> program, int32_t index = 0);
 
   int64_t vocab() const { return vocab_; }
 
@@ -70,6 +74,7 @@ class ConstraintStore : public std::enable_shared_from_this<ConstraintStore> {
   // All with the mutex held.
   void Request(Constraint& constraint);
   void Serve(Constraint& constraint);
+  bool IsTooLarge() const;
   std::shared_ptr<const TokenSet> SetOf(ExprId expr);
   TokenSet Compute(ExprId expr);
   void Walk(ExprId expr, TokenSet& set);
@@ -90,6 +95,9 @@ class ConstraintStore : public std::enable_shared_from_this<ConstraintStore> {
   std::unordered_set<Constraint*> live_;
   std::deque<Constraint*> queue_;
   std::vector<ExprId> path_;  // of a walk: the expression before each depth
+  // What was left the last time that the store began afresh.
+  size_t needed_expressions_ = 0;
+  int64_t needed_program_bytes_ = 0;
   bool is_stopping_ = false;
   std::thread thread_;
 };

@@ -29,8 +29,8 @@ int32_t FindOrAdd(std::vector<T>& values, std::unordered_multimap<size_t, int32_
 }  // namespace
 
 size_t Expressions::InstanceHash::operator()(const InstanceKey& key) const {
-  return Mix(Mix(HashPointer(key.program), static_cast<uint64_t>(key.node)),
-             static_cast<uint64_t>(key.depth));
+  const size_t hash = Mix(HashPointer(key.program), static_cast<uint64_t>(key.node));
+  return Mix(Mix(hash, static_cast<uint64_t>(key.place.depth)), static_cast<uint64_t>(key.place.index));
 }
 
 Expressions::Expressions(int64_t clip) : clip_(clip) {
@@ -40,11 +40,18 @@ Expressions::Expressions(int64_t clip) : clip_(clip) {
 
 Expressions::~Expressions() = default;
 
-ExprId Expressions::Start(std::shared_ptr<const GrammarProgram> program) {
+ExprId Expressions::Start(std::shared_ptr<const GrammarProgram> program, int32_t index) {
   const GrammarProgram* start = program.get();
-  programs_.insert(std::move(program));
-  const ExprId rule = InstantiateRule(start, 0, kMostDepth);
+  Keep(std::move(program));
+  const ExprId rule = InstantiateRule(start, 0, {kMostDepth, index});
   return rule == kFailExpr ? rule : Expand(rule);
+}
+
+void Expressions::Keep(std::shared_ptr<const GrammarProgram> program) {
+  if (programs_.contains(program)) return;
+  for (const auto& import : program->imports) Keep(import);
+  program_bytes_ += program->bytes;
+  programs_.insert(std::move(program));
 }
 
 size_t Expressions::HashOf(const Expr& expr) const {
@@ -147,8 +154,8 @@ ExprId Expressions::Repeat(ExprId expr, int64_t lo, int64_t hi) {
 }
 
 ExprId Expressions::MakeRule(const Rule& rule) {
-  const size_t hash = Mix(Mix(HashPointer(rule.program), static_cast<uint64_t>(rule.rule)),
-                          static_cast<uint64_t>(rule.depth));
+  size_t hash = Mix(HashPointer(rule.program), static_cast<uint64_t>(rule.rule));
+  hash = Mix(Mix(hash, static_cast<uint64_t>(rule.place.depth)), static_cast<uint64_t>(rule.place.index));
   const GrammarProgram& program = *rule.program;
   const bool nullable =
       program.nodes[static_cast<size_t>(program.rules[static_cast<size_t>(rule.rule)])].nullable;
@@ -169,24 +176,31 @@ ExprId Expressions::Key(int32_t tree, int32_t node, ExprId rest) {
   return Intern({Kind::kKey, false, false, tree, rest, node, 0});
 }
 
-ExprId Expressions::Instantiate(const GrammarProgram* program, int32_t node, int32_t depth) {
-  const InstanceKey key{program, node, program->nodes[static_cast<size_t>(node)].has_rules ? depth : 0};
+ExprId Expressions::Digits(int32_t index) {
+  ExprId digits = kEmptyExpr;
+  do digits = Seq(Byte(static_cast<char>('0' + index % 10)), digits);
+  while ((index /= 10) > 0);
+  return digits;
+}
+
+ExprId Expressions::Instantiate(const GrammarProgram* program, int32_t node, Place place) {
+  const InstanceKey key{program, node, program->nodes[static_cast<size_t>(node)].has_rules ? place : Place{}};
   if (const auto found = instances_.find(key); found != instances_.end()) return found->second;
-  const ExprId expr = InstantiateNew(program, node, depth);
+  const ExprId expr = InstantiateNew(program, node, place);
   instances_.emplace(key, expr);
   return expr;
 }
 
-ExprId Expressions::InstantiateRule(const GrammarProgram* program, int32_t rule, int32_t depth) {
-  if (program->heights[static_cast<size_t>(rule)] > depth) return kFailExpr;
+ExprId Expressions::InstantiateRule(const GrammarProgram* program, int32_t rule, Place place) {
+  if (program->heights[static_cast<size_t>(rule)] > place.depth) return kFailExpr;
   const int32_t node = program->rules[static_cast<size_t>(rule)];
-  return MakeRule({program, rule, program->nodes[static_cast<size_t>(node)].has_rules ? depth : 0});
+  return MakeRule({program, rule, program->nodes[static_cast<size_t>(node)].has_rules ? place : Place{}});
 }
 
-ExprId Expressions::InstantiateNew(const GrammarProgram* program, int32_t id, int32_t depth) {
+ExprId Expressions::InstantiateNew(const GrammarProgram* program, int32_t id, Place place) {
   const GrammarNode& node = program->nodes[static_cast<size_t>(id)];
-  const auto child = [&](int32_t i, int32_t at_depth) {
-    return Instantiate(program, program->children[static_cast<size_t>(node.index + i)], at_depth);
+  const auto child = [&](int32_t i, Place at) {
+    return Instantiate(program, program->children[static_cast<size_t>(node.index + i)], at);
   };
   switch (node.op) {
     case GrammarOp::kFail:
@@ -199,31 +213,35 @@ ExprId Expressions::InstantiateNew(const GrammarProgram* program, int32_t id, in
       return Literal(&node.text, 0);
     case GrammarOp::kSeq: {
       ExprId all = kEmptyExpr;
-      for (int32_t i = node.count; i-- > 0;) all = Seq(child(i, depth), all);
+      for (int32_t i = node.count; i-- > 0;) all = Seq(child(i, place), all);
       return all;
     }
     case GrammarOp::kAlt: {
       std::vector<ExprId> choices;
-      for (int32_t i = 0; i < node.count; ++i) choices.push_back(child(i, depth));
+      for (int32_t i = 0; i < node.count; ++i) choices.push_back(child(i, place));
       return Alt(std::move(choices));
     }
     case GrammarOp::kRepeat:
-      return Repeat(child(0, depth), node.lo, node.hi);
+      return Repeat(child(0, place), node.lo, node.hi);
     case GrammarOp::kRule:
-      return InstantiateRule(program, node.index, depth);
+      return InstantiateRule(program, node.index, place);
     case GrammarOp::kDeeper:
-      return depth == 0 ? kFailExpr : child(0, depth - 1);
+      return place.depth == 0 ? kFailExpr : child(0, {place.depth - 1, place.index});
+    case GrammarOp::kNext:
+      return place.index == kMostIndex ? kFailExpr : child(0, {place.depth, place.index + 1});
+    case GrammarOp::kIndex:
+      return Digits(place.index);
     case GrammarOp::kObject: {
       const ObjectShape& shape = program->objects[static_cast<size_t>(node.index)];
-      if (depth == 0) return kFailExpr;
+      if (place.depth == 0) return kFailExpr;
       for (const ObjectShape::Member& member : shape.members) {
-        if (member.required && program->heights[static_cast<size_t>(member.rule)] > depth - 1)
+        if (member.required && program->heights[static_cast<size_t>(member.rule)] > place.depth - 1)
           return kFailExpr;
       }
       const size_t words = (shape.members.size() + 63) / 64;
-      const ExprId members =
-          MakeObject({program, node.index, depth - 1, Stage::kFirst, false, std::vector<uint64_t>(words, 0)});
-      return Seq(Byte('{'), Seq(Instantiate(program, shape.space, 0), members));
+      const ExprId members = MakeObject(
+          {program, node.index, place.depth - 1, Stage::kFirst, false, std::vector<uint64_t>(words, 0)});
+      return Seq(Byte('{'), Seq(Instantiate(program, shape.space, {}), members));
     }
     case GrammarOp::kToken:
       return Intern({Kind::kToken, false, false, node.index, 0, 0, 0});
@@ -231,7 +249,7 @@ ExprId Expressions::InstantiateNew(const GrammarProgram* program, int32_t id, in
       return Intern({Kind::kAnyToken, false, false, 0, 0, 0, 0});
     case GrammarOp::kExternal: {
       const std::shared_ptr<const GrammarProgram>& import = program->imports[static_cast<size_t>(node.index)];
-      return InstantiateRule(import.get(), 0, kMostDepth);
+      return InstantiateRule(import.get(), 0, {kMostDepth, 0});
     }
   }
   return kFailExpr;

@@ -19,6 +19,7 @@ namespace k2 {
 using ExprId = int32_t;
 // Containers that a value may nest; the parser of calls takes twice as many.
 constexpr int32_t kMostDepth = 128;
+constexpr int32_t kMostIndex = 1'000'000'000;
 constexpr ExprId kFailExpr = 0;   // nothing may follow
 constexpr ExprId kEmptyExpr = 1;  // the end
 
@@ -33,8 +34,8 @@ class Expressions {
   Expressions& operator=(const Expressions&) = delete;
   ~Expressions();
 
-  // The start of a program.
-  ExprId Start(std::shared_ptr<const GrammarProgram> program);
+  // The start of a program whose running index begins with `index`.
+  ExprId Start(std::shared_ptr<const GrammarProgram> program, int32_t index = 0);
 
   ExprId Derive(ExprId expr, int32_t symbol);
   // The derivative by a byte, from a table where this is worth one.
@@ -48,8 +49,9 @@ class Expressions {
   // How much there is, for deciding when to begin afresh.
   size_t size() const { return exprs_.size(); }
   size_t tables() const { return table_count_; }
-  // Copies an expression of another store into this one.
-  ExprId Import(const Expressions& from, ExprId expr);
+  int64_t program_bytes() const { return program_bytes_; }
+  // Copies an expression of another store, which came from `program`, into this one.
+  ExprId Import(const Expressions& from, ExprId expr, std::shared_ptr<const GrammarProgram> program);
 
  private:
   enum class Kind : uint8_t {
@@ -75,10 +77,16 @@ class Expressions {
     int64_t lo, hi;
     bool operator==(const Expr&) const = default;
   };
+  // Where a node stands, as far as its expansion depends on it.
+  struct Place {
+    int32_t depth = 0;  // containers that may still be opened
+    int32_t index = 0;  // the running index
+    bool operator==(const Place&) const = default;
+  };
   struct Rule {
     const GrammarProgram* program;
     int32_t rule;
-    int32_t depth;  // containers that may still be opened
+    Place place;
     bool operator==(const Rule&) const = default;
   };
   enum class Stage : uint8_t { kFirst, kMember, kAfter };
@@ -100,6 +108,7 @@ class Expressions {
     std::vector<Node> nodes;
   };
 
+  void Keep(std::shared_ptr<const GrammarProgram> program);
   ExprId Intern(const Expr& expr);
   ExprId Bytes(const ByteSet& set);
   ExprId Byte(char byte);
@@ -110,9 +119,10 @@ class Expressions {
   ExprId MakeRule(const Rule& rule);
   ExprId MakeObject(ObjectState state);
   ExprId Key(int32_t tree, int32_t node, ExprId rest);
-  ExprId Instantiate(const GrammarProgram* program, int32_t node, int32_t depth);
-  ExprId InstantiateNew(const GrammarProgram* program, int32_t node, int32_t depth);
-  ExprId InstantiateRule(const GrammarProgram* program, int32_t rule, int32_t depth);
+  ExprId Instantiate(const GrammarProgram* program, int32_t node, Place place);
+  ExprId InstantiateNew(const GrammarProgram* program, int32_t node, Place place);
+  ExprId InstantiateRule(const GrammarProgram* program, int32_t rule, Place place);
+  ExprId Digits(int32_t index);
   // What a rule or the state of an object stands for.
   ExprId Expand(ExprId expr);
   ExprId ExpandObject(const ObjectState& state);
@@ -146,7 +156,8 @@ class Expressions {
   std::unordered_multimap<size_t, int32_t> set_index_, rule_index_, object_index_;
   struct InstanceKey {
     const GrammarProgram* program;
-    int32_t node, depth;
+    int32_t node;
+    Place place;
     bool operator==(const InstanceKey&) const = default;
   };
   struct InstanceHash {
@@ -155,6 +166,7 @@ class Expressions {
   std::unordered_map<InstanceKey, ExprId, InstanceHash> instances_;
   // Kept alive as long as expressions point into them.
   std::unordered_set<std::shared_ptr<const GrammarProgram>> programs_;
+  int64_t program_bytes_ = 0;
 };
 
 }  // namespace k2

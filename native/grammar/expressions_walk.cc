@@ -19,7 +19,7 @@ ExprId Expressions::Expand(ExprId expr) {
   ExprId result;
   if (what.kind == Kind::kRule) {
     const Rule rule = rules_[static_cast<size_t>(what.a)];
-    result = Instantiate(rule.program, rule.program->rules[static_cast<size_t>(rule.rule)], rule.depth);
+    result = Instantiate(rule.program, rule.program->rules[static_cast<size_t>(rule.rule)], rule.place);
   } else {
     result = ExpandObject(ObjectState(objects_[static_cast<size_t>(what.a)]));
   }
@@ -40,7 +40,7 @@ ExprId Expressions::ExpandObject(const ObjectState& state) {
   next.stage = Stage::kMember;
   ExprId more = Members(next);
   if (state.stage == Stage::kAfter && more != kFailExpr) {
-    more = Seq(Byte(','), Seq(Instantiate(state.program, shape.space, 0), MakeObject(std::move(next))));
+    more = Seq(Byte(','), Seq(Instantiate(state.program, shape.space, {}), MakeObject(std::move(next))));
   }
   return can_close ? Alt({Byte('}'), more}) : more;
 }
@@ -55,9 +55,9 @@ ExprId Expressions::Members(const ObjectState& state) {
     missing += shape.members[i].required && !(state.used[i / 64] >> (i % 64) & 1);
   }
   const int64_t room = shape.max_members < 0 ? missing + 1 : shape.max_members - present;
-  const ExprId space = Instantiate(program, shape.space, 0);
+  const ExprId space = Instantiate(program, shape.space, {});
   const auto member = [&](ExprId key, int32_t rule, ObjectState after) {
-    const ExprId value = InstantiateRule(program, rule, state.depth);
+    const ExprId value = InstantiateRule(program, rule, {state.depth, 0});
     if (value == kFailExpr) return kFailExpr;
     after.stage = Stage::kAfter;
     const ExprId rest = Seq(value, Seq(space, MakeObject(std::move(after))));
@@ -72,7 +72,7 @@ ExprId Expressions::Members(const ObjectState& state) {
     choices.push_back(member(Literal(&shape.members[i].key, 0), shape.members[i].rule, std::move(after)));
   }
   if (shape.additional >= 0 && room > missing) {
-    const ExprId any = Instantiate(program, shape.any_key, 0);
+    const ExprId any = Instantiate(program, shape.any_key, {});
     ObjectState after = state;
     after.has_additional = true;
     // With an upper limit undeclared members would have to be counted; one is all that the limit is sure to
@@ -212,8 +212,9 @@ ExprId Expressions::Clip(ExprId id) {
   return tail;
 }
 
-ExprId Expressions::Import(const Expressions& from, ExprId expr) {
-  programs_.insert(from.programs_.begin(), from.programs_.end());
+ExprId Expressions::Import(const Expressions& from, ExprId expr,
+                           std::shared_ptr<const GrammarProgram> program) {
+  Keep(std::move(program));
   std::unordered_map<ExprId, ExprId> done;
   return ImportSpine(from, expr, done);
 }

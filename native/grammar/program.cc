@@ -67,6 +67,7 @@ class Reader {
       program_.heights.push_back(static_cast<int32_t>(std::min<uint32_t>(source_.heights[i], 1u << 20)));
     }
     FindNullable();
+    program_.bytes = CountBytes();
     head_depths_.assign(source_.rules.size(), kUnknown);
     for (size_t rule = 0; rule < source_.rules.size(); ++rule) {
       if (RuleHeadDepth(static_cast<int32_t>(rule)) > kMostNesting)
@@ -79,7 +80,7 @@ class Reader {
   bool ReadNode(int32_t id, std::span<const double> code) {
     Operands in(code);
     GrammarNode node;
-    node.op = static_cast<GrammarOp>(in.Integer(0, static_cast<int64_t>(GrammarOp::kExternal)));
+    node.op = static_cast<GrammarOp>(in.Integer(0, static_cast<int64_t>(GrammarOp::kNext)));
     int nesting = 0;
     const auto child = [&] {
       const int32_t index = in.Index(id);
@@ -115,9 +116,13 @@ class Reader {
         if (node.hi >= 0 && node.hi < node.lo) return false;
         break;
       case GrammarOp::kDeeper:
+      case GrammarOp::kNext:
         node.index = static_cast<int32_t>(program_.children.size());
         node.count = 1;
         child();
+        node.has_rules = true;
+        break;
+      case GrammarOp::kIndex:
         node.has_rules = true;
         break;
       case GrammarOp::kRule:
@@ -205,6 +210,7 @@ class Reader {
       case GrammarOp::kRepeat:
         return node.lo == 0 || is_nullable(children[0]);
       case GrammarOp::kDeeper:
+      case GrammarOp::kNext:
         return is_nullable(children[0]);
       case GrammarOp::kRule:
         return is_nullable(program_.rules[static_cast<size_t>(node.index)]);
@@ -215,6 +221,16 @@ class Reader {
       default:
         return false;
     }
+  }
+
+  int64_t CountBytes() const {
+    size_t bytes = program_.nodes.size() * sizeof(GrammarNode) + program_.sets.size() * sizeof(ByteSet);
+    bytes += (program_.children.size() + program_.rules.size() + program_.heights.size()) * sizeof(int32_t);
+    for (const ObjectShape& object : program_.objects) {
+      bytes += sizeof(ObjectShape) + object.members.size() * sizeof(ObjectShape::Member);
+    }
+    // Texts, once in nodes and once in keys at most.
+    return static_cast<int64_t>(bytes + 2 * source_.pool.size());
   }
 
   // How deep rules and nodes nest before a text's first symbol; beyond the limit for rules that begin with

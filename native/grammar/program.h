@@ -28,6 +28,8 @@ enum class GrammarOp : uint8_t {
   kToken,     // one control token
   kAnyToken,  // one ordinary token, whatever its bytes
   kExternal,  // rule 0 of an imported program
+  kIndex,     // the decimal digits of the running index
+  kNext,      // a node with the next index
 };
 
 struct ByteSet {
@@ -54,7 +56,7 @@ struct ObjectShape {
 struct GrammarNode {
   GrammarOp op = GrammarOp::kFail;
   bool nullable = false;   // takes the empty text
-  bool has_rules = false;  // holds something whose expansion depends on the depth
+  bool has_rules = false;  // holds something whose expansion depends on where it stands
   int32_t index = 0;       // of the set, object, rule, token or import; else of the first child in `children`
   int32_t count = 0;       // of children
   int64_t lo = 0, hi = 0;  // of a repetition; hi -1: no limit
@@ -77,6 +79,7 @@ struct GrammarProgram {
   std::vector<int32_t> rules;    // node of each; rule 0 is the start
   std::vector<int32_t> heights;  // least nesting of containers in any value of the rule
   std::vector<std::shared_ptr<const GrammarProgram>> imports;
+  int64_t bytes = 0;  // memory that all this takes, imports aside
 
   // `vocab` bounds the control tokens.
   static Result<std::shared_ptr<const GrammarProgram>> Read(const GrammarSource& source, int64_t vocab);

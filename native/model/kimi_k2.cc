@@ -83,6 +83,25 @@ void KimiK2::FeedForward(const LayerWeights& w, const Activations& a) {
                    .y = a.x});
 }
 
+Status KimiK2::Trace(const Batch& batch, std::span<const Segment> segments, int64_t moe_layer,
+                     const Activations& a) {
+  const auto traced = [](const BatchPart& part) { return part.cache->trace() != nullptr; };
+  if (std::none_of(batch.parts.begin(), batch.parts.end(), traced)) return {};
+  // A device may not have run the router yet.
+  K2_RETURN_IF_ERROR(backend_->Synchronize());
+  for (size_t i = 0; i < segments.size(); ++i) {
+    RoutingTrace* const trace = batch.parts[i].cache->trace();
+    if (trace == nullptr) continue;
+    const Segment& segment = segments[i];
+    for (int64_t j = 0; j < segment.rows; ++j) {
+      const int64_t row = segment.first_row + j;
+      trace->Write(segment.first_position + j, moe_layer, a.expert_ids + row * spec_.chosen,
+                   a.expert_weights.data + row * spec_.chosen);
+    }
+  }
+  return {};
+}
+
 // Logits of the rows that want them. Parts whose logits lie one after the other in memory share one pass over
 // the head, the widest matrix of the model.
 void KimiK2::Head(const Batch& batch, std::span<const Segment> segments, const Activations& a) {
@@ -126,6 +145,7 @@ Status KimiK2::Forward(const Batch& batch, const std::function<bool()>& keep_goi
 
   const Activations a = activations_.Rows(tokens);
   backend_->Embed({.ids = ids_, .table = &weights_->embed, .y = a.x});
+  int64_t moe_layer = 0;
   for (size_t layer = 0; layer < weights_->layers.size(); ++layer) {
     if (!keep_going()) return Status(ErrorCode::kAborted, "Expected the step to finish, got an abort");
     for (size_t i = 0; i < segments.size(); ++i) {
@@ -133,6 +153,7 @@ Status KimiK2::Forward(const Batch& batch, const std::function<bool()>& keep_goi
     }
     Attention(weights_->layers[layer], a, segments);
     FeedForward(weights_->layers[layer], a);
+    if (weights_->layers[layer].moe) K2_RETURN_IF_ERROR(Trace(batch, segments, moe_layer++, a));
   }
 
   Head(batch, segments, a);

@@ -37,6 +37,8 @@ class KimiK2 {
   Status Forward(const Batch& batch, const std::function<bool()>& keep_going);
 
   KvCache NewCache() const { return KvCache(spec_.layers, cache_bytes_per_token_); }
+  // Of a model with experts.
+  RoutingTrace NewTrace() const { return RoutingTrace(spec_.MoeLayers(), spec_.chosen); }
   const ModelSpec& spec() const { return spec_; }
   const Backend& backend() const { return *backend_; }
   const Weights& weights() const { return *weights_; }
@@ -66,6 +68,9 @@ class KimiK2 {
   KimiK2() = default;
   void Attention(const LayerWeights& w, const Activations& a, std::span<const Segment> segments);
   void FeedForward(const LayerWeights& w, const Activations& a);
+  // Writes what the router chose in the layer just computed to the sessions that keep a trace.
+  Status Trace(const Batch& batch, std::span<const Segment> segments, int64_t moe_layer,
+               const Activations& a);
   void Head(const Batch& batch, std::span<const Segment> segments, const Activations& a);
   // Cuts `memory` (null: only counts) into the tensors of `out`; returns the bytes they take.
   static int64_t Layout(const ModelSpec& spec, int64_t batch_tokens, float* memory, Activations& out);

@@ -7,6 +7,7 @@
 namespace k2 {
 
 Status KvCache::Reserve(int64_t count) {
+  if (trace_) K2_RETURN_IF_ERROR(trace_->Reserve(length_, count));
   const size_t first_written = static_cast<size_t>(length_ / kPageTokens);
   const size_t needed = static_cast<size_t>((length_ + count + kPageTokens - 1) / kPageTokens);
   const auto usable = [&](size_t i) { return i < pages_.size() && pages_[i].use_count() == 1; };
@@ -29,6 +30,7 @@ Status KvCache::Reserve(int64_t count) {
 }
 
 void KvCache::Commit(int64_t count, AttentionForm form) {
+  if (trace_) trace_->Commit(length_, count);
   for (const int64_t end = length_ + count; length_ < end; ++length_) {
     const uint64_t bit = uint64_t{1} << (length_ % kPageTokens);
     CachePage& page = *pages_[static_cast<size_t>(length_ / kPageTokens)];
@@ -45,6 +47,7 @@ void KvCache::Adopt(std::vector<Page> pages, int64_t length) {
 }
 
 void KvCache::Truncate(int64_t length) {
+  if (trace_) trace_->Truncate(length);
   length_ = length;
   pages_.resize(static_cast<size_t>((length + kPageTokens - 1) / kPageTokens));
   Readdress();

@@ -7,11 +7,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "base/buffer.h"
+#include "model/routing_trace.h"
 #include "ops/params.h"
 
 namespace k2 {
@@ -52,6 +54,11 @@ class KvCache {
   // Shares `pages`, whose first `length` positions are valid, in the place of its own.
   void Adopt(std::vector<Page> pages, int64_t length);
 
+  // From now on every position that is computed is traced, and the trace follows the cache.
+  void KeepTrace(RoutingTrace trace) { trace_ = std::move(trace); }
+  // Null where none is kept.
+  RoutingTrace* trace() { return trace_ ? &*trace_ : nullptr; }
+
   // Page addresses of one layer; valid until the next Reserve, Truncate or Adopt.
   CacheView Layer(int64_t layer) const;
 
@@ -62,6 +69,7 @@ class KvCache {
   int64_t bytes_per_token_;
   int64_t length_ = 0;
   std::vector<Page> pages_;
+  std::optional<RoutingTrace> trace_;
   // [layers][pages] addresses, rebuilt when the pages change.
   std::vector<uint8_t*> addresses_;
   void Readdress();

@@ -37,6 +37,12 @@ BackendShapes ModelSpec::Shapes(int64_t batch_tokens) const {
           .batch_tokens = batch_tokens};
 }
 
+int64_t ModelSpec::MoeLayers() const {
+  int64_t count = 0;
+  for (int64_t layer = 0; layer < layers; ++layer) count += IsMoeLayer(layer);
+  return count;
+}
+
 Status CheckSpec(const ModelSpec& s) {
   const auto expect = [](bool good, const char* name, const char* what, auto got) -> Status {
     if (good) return {};

@@ -46,6 +46,8 @@ struct ModelSpec {
   bool IsMoeLayer(int64_t layer) const {
     return experts > 0 && layer >= first_dense_layers && layer % moe_layer_frequency == 0;
   }
+  // Layers with routed experts.
+  int64_t MoeLayers() const;
   int64_t shared_width() const { return shared_experts * expert_width; }
   BackendShapes Shapes(int64_t batch_tokens) const;
 };

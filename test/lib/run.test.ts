@@ -3,7 +3,8 @@
 import { describe, expect, it } from "vitest";
 import { Chat, type ChatOptions } from "../../lib/chat";
 import type { RunPart } from "../../lib/run-options";
-import { defineTool, type Tool, type ToolSchema } from "../../lib/tool";
+import { defineTool, type Tool } from "../../lib/tool";
+import type { TypedSchema } from "../../lib/typed-schema";
 import { M } from "./support/byte-tokenizer";
 import { ScriptedEngine } from "./support/scripted-engine";
 
@@ -210,7 +211,7 @@ describe("a run", () => {
 });
 
 describe("a tool with a schema", () => {
-  const schema: ToolSchema<{ city: string }> = {
+  const schema: TypedSchema<{ city: string }> = {
     "~standard": {
       version: 1,
       vendor: "test",
@@ -229,10 +230,7 @@ describe("a tool with a schema", () => {
     const { chat } = create([tool], [calls(call(0, '{"city":" Rome "}'), call(1, "{}")), ["ok", M.end]]);
     expect(chat.tools[0]!.function.parameters).toEqual({ type: "object" });
     await chat.run("Question").result();
-    expect(results(chat)).toEqual([
-      "Rome",
-      '{"error":"Expected arguments that fit the schema, got no city"}',
-    ]);
+    expect(results(chat)).toEqual(["Rome", '{"error":"Expected a value that fits the schema, got no city"}']);
   });
 });
 

@@ -183,6 +183,30 @@ TEST(GrammarFreeTextAndControlTokens) {
   EXPECT(!constraint->Advance(290).ok());
 }
 
+TEST(GrammarCountsWithARunningIndex) {
+  Builder b;
+  // rule 0: the digits, a comma, and the same with the next index, or the end
+  const int again = b.Node({14, double(b.Node({7, 0}))});
+  const int start = b.Seq(b.Node({13}), b.Seq(b.Literal(","), b.Alt(b.Literal("z"), again)));
+  const auto program = b.Read({static_cast<uint32_t>(start)}).value();
+  auto store = Store();
+  for (int32_t first : {0, 7, 98, kMostIndex - 1}) {
+    auto constraint = store->Begin(program, first).value();
+    std::string text;
+    for (int32_t i = first; i <= std::min(first + 3, kMostIndex); ++i) text += std::to_string(i) + ",";
+    text += "z";
+    for (unsigned char byte : text) {
+      EXPECT(constraint->Allowed().value()->Has(byte));
+      EXPECT(constraint->Advance(byte).ok());
+    }
+    EXPECT(constraint->Allowed().value()->count == int64_t{0});
+  }
+  // Behind the greatest index there is only the end.
+  auto last = store->Begin(program, kMostIndex).value();
+  for (unsigned char byte : std::to_string(kMostIndex) + ",") EXPECT(last->Advance(byte).ok());
+  EXPECT(last->Allowed().value()->count == int64_t{1});
+}
+
 TEST(GrammarWrongProgramsAreRefused) {
   Builder forward;
   forward.Node({4, 1, 0});

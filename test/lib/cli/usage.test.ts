@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { k2, noTerminal, PROJECT, startInTerminal } from "./command-line";
 
-const COMMANDS = ["run", "chat", "inspect", "demo"];
+const COMMANDS = ["run", "chat", "inspect", "trace", "demo"];
 
 describe("help", () => {
   it("lists the commands and goes to standard output", async () => {
@@ -56,10 +56,13 @@ describe("help", () => {
 
 describe("a command line that cannot be understood", () => {
   const CASES: [args: string[], message: string][] = [
-    [["foo"], 'Expected a command (run, chat, inspect, demo), got "foo" (see k2 --help)'],
-    [["rnu"], 'Expected a command (run, chat, inspect, demo), got "rnu"; did you mean run? (see k2 --help)'],
-    [["--frob"], 'Expected a command (run, chat, inspect, demo), got "--frob" (see k2 --help)'],
-    [["help", "foo"], 'Expected a command (run, chat, inspect, demo), got "foo" (see k2 --help)'],
+    [["foo"], 'Expected a command (run, chat, inspect, trace, demo), got "foo" (see k2 --help)'],
+    [
+      ["rnu"],
+      'Expected a command (run, chat, inspect, trace, demo), got "rnu"; did you mean run? (see k2 --help)',
+    ],
+    [["--frob"], 'Expected a command (run, chat, inspect, trace, demo), got "--frob" (see k2 --help)'],
+    [["help", "foo"], 'Expected a command (run, chat, inspect, trace, demo), got "foo" (see k2 --help)'],
     [["run"], "Expected MODEL for k2 run, got none (see k2 run --help)"],
     [["run", "demo"], "Expected PROMPT for k2 run, got none (see k2 run --help)"],
     [

@@ -1,0 +1,83 @@
+// The grammars of a chat's answers: made at the first answer that needs them, kept for the next.
+
+import type { ChatEngine } from "./chat-engine";
+import type { Turn } from "./chat-options";
+import type { GrammarProgram } from "./grammar/program";
+import { schemaGrammar } from "./grammar/schema-cache";
+import type { ParsedFormat } from "./response-format";
+import type { ToolDefinition } from "./template/tool-definition";
+import { type CallableTool, type ThinkingState, turnGrammar } from "./tools/turn-grammar";
+
+/** Grammars of different answers that a chat keeps. */
+const MOST_GRAMMARS = 16;
+/** Of a tool that declares no parameters. */
+const NO_PARAMETERS = { type: "object", properties: {}, additionalProperties: false };
+const ANY_OBJECT = { type: "object" };
+
+export class ChatGrammars {
+  private readonly known = new Map<string, GrammarProgram>();
+  private readonly formats = new Map<ParsedFormat, number>();
+
+  constructor(
+    private readonly engine: ChatEngine,
+    private readonly tools: readonly ToolDefinition[],
+  ) {}
+
+  /**
+   * The grammar of an answer; undefined where everything may be said.
+   * @throws K2Error `invalid-argument` for a schema that cannot be enforced.
+   */
+  async of(turn: Turn, thinking: ThinkingState): Promise<GrammarProgram | undefined> {
+    const { toolChoice, strict, parallelToolCalls, format } = turn;
+    const mustCall = toolChoice === "required" || typeof toolChoice === "object";
+    const isFree =
+      format === undefined && !mustCall && (toolChoice === "none" ? this.tools.length === 0 : !strict);
+    if (isFree || (this.tools.length === 0 && format === undefined)) return undefined;
+    const key = JSON.stringify([toolChoice, strict, parallelToolCalls, this.indexOf(format), thinking]);
+    const known = this.known.get(key);
+    if (known !== undefined) return known;
+    const { tokenizer, vocabSize, stopTokens } = this.engine;
+    const program = turnGrammar({
+      tokenizer,
+      vocabSize,
+      endTokens: stopTokens,
+      tools: await this.callable(turn),
+      mustCall,
+      isParallel: parallelToolCalls,
+      format: await format?.compile(),
+      thinking,
+    });
+    if (this.known.size === MOST_GRAMMARS) this.known.clear();
+    this.known.set(key, program);
+    return program;
+  }
+
+  private async callable({ toolChoice, strict }: Turn): Promise<CallableTool[]> {
+    if (toolChoice === "none") return [];
+    const chosen = typeof toolChoice === "object" ? toolChoice.function.name : undefined;
+    const callable: CallableTool[] = [];
+    for (const [i, { function: tool }] of this.tools.entries()) {
+      const { name, parameters, strict: isStrict = true } = tool;
+      if (chosen !== undefined && name !== chosen) continue;
+      const path = `tools[${i}].function.parameters`;
+      const schema = parameters === undefined ? NO_PARAMETERS : { type: "object", ...parameters };
+      const grammar = await schemaGrammar(strict && isStrict ? schema : ANY_OBJECT, path);
+      callable.push({ name, parameters: grammar });
+    }
+    return callable;
+  }
+
+  private indexOf(format: ParsedFormat | undefined): number {
+    if (format === undefined) return -1;
+    let index = this.formats.get(format);
+    if (index === undefined) {
+      if (this.formats.size === MOST_GRAMMARS) {
+        this.formats.clear();
+        this.known.clear();
+      }
+      index = this.formats.size;
+      this.formats.set(format, index);
+    }
+    return index;
+  }
+}
