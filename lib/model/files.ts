@@ -5,8 +5,9 @@ import { Chat, type ChatOptions } from "../chat/chat";
 import type { ChatEngine } from "../chat/engine";
 import { checkSameTools, decodeChatNote } from "../chat/note";
 import { parseChatTools } from "../chat/tool";
-import { aborted, checkSignal, invalidArgument, refuseUnknownKeys, requireObject } from "../check";
+import { aborted, checkSignal, invalidArgument, requireObject } from "../check";
 import { checkPath, settleFile } from "../session/files";
+import { checkSessionOptions } from "../session/routing";
 import { type CallOptions, Session, type SessionFacts } from "../session/session";
 
 /**
@@ -14,8 +15,6 @@ import { type CallOptions, Session, type SessionFacts } from "../session/session
  * definitions must be the saved ones.
  */
 export type RestoreChatOptions = Omit<ChatOptions, "system" | "messages"> & CallOptions;
-
-const CALL_KEYS: ReadonlySet<string> = new Set(["signal"]);
 
 /** Fills the empty session `native`, or disposes it. */
 export async function restoreSession(
@@ -42,10 +41,10 @@ export async function restoreSession(
 export function checkRestore(
   path: unknown,
   options: unknown,
-): { file: string; signal: AbortSignal | undefined } {
-  const checked = requireObject(options, "options");
-  refuseUnknownKeys(checked, CALL_KEYS, "options");
-  return { file: checkPath(path), signal: checkSignal(checked.signal) };
+): { file: string; trace: boolean; signal: AbortSignal | undefined } {
+  const { signal, ...session } = requireObject(options, "options");
+  const { trace } = checkSessionOptions(session);
+  return { file: checkPath(path), trace, signal: checkSignal(signal) };
 }
 
 /** @param restore Makes the session of the file. */

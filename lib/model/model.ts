@@ -146,15 +146,16 @@ export class Model {
   /**
    * The session that `session.save` or `chat.save` wrote, by this process or another: it goes on with the very bits that it
    * would have gone on with. Threads, batches and the context may be others than they were. The file is believed in nothing
-   * until all of it has been checked; no other session gets to see what came from it.
+   * until all of it has been checked; no other session gets to see what came from it. With `trace`, routing is known from
+   * here on.
    * @throws K2Error `io` for a file that cannot be read, `damaged-file` for one that is cut off or altered,
    *   `incompatible-file` for one of another checkpoint, device or format version, `context-full`, `out-of-memory`,
    *   `aborted`. Nothing is left behind.
    */
-  async restoreSession(path: string, options: CallOptions = {}): Promise<Session> {
-    const { file, signal } = checkRestore(path, options);
-    const native = this.createNativeSession(false);
-    const { session } = await restoreSession(native, this.sessionFacts(false), file, signal);
+  async restoreSession(path: string, options: SessionOptions & CallOptions = {}): Promise<Session> {
+    const { file, trace, signal } = checkRestore(path, options);
+    const native = this.createNativeSession(trace);
+    const { session } = await restoreSession(native, this.sessionFacts(trace), file, signal);
     return session;
   }
 

@@ -243,6 +243,25 @@ describe("a session", () => {
     expect(sameBits(await witness.evaluate([4]), before)).toBe(true);
   });
 
+  it("traces what follows where that is asked for", async () => {
+    const file = join(folder, "session");
+    const traced = model.createSession({ trace: true });
+    await traced.prefill(idsOf(100, 1));
+    await traced.save(file);
+    using restored = await model.restoreSession(file, { trace: true });
+    await restored.prefill([1, 2, 3]);
+    await traced.prefill([1, 2, 3]);
+    const [there, here] = [await restored.routing(), await traced.routing()];
+    expect([...there.isKnown]).toEqual([...Array(100).fill(0), 1, 1, 1]);
+    const rows = here.layers.length * here.expertsPerToken * 100;
+    expect(there.experts.subarray(rows)).toEqual(here.experts.subarray(rows));
+    expect(sameBits(there.weights.subarray(rows), here.weights.subarray(rows))).toBe(true);
+    traced.dispose();
+    using plain = await model.restoreSession(file);
+    expect((await failure(plain.routing())).code).toBe("invalid-state");
+    expect((await failure(model.restoreSession(file, { trace: 1 } as never))).code).toBe("invalid-argument");
+  });
+
   it("gives what came from a file to nobody else", async () => {
     await using sharing = await loadModel(checkpoint, {
       threads: 1,
@@ -384,6 +403,11 @@ describe("a chat", () => {
     expect((await failure(model.restoreChat(file, { tools: [changed] }))).message).toContain("tools[0]");
     expect((await failure(model.restoreChat(file, { system: "x" } as never))).message).toContain("system");
     expect((await failure(model.restoreChat(file, { temperature: -1 }))).code).toBe("invalid-argument");
+    await using traced = await model.restoreChat(file, { ...options, trace: true });
+    const { usage } = await traced.send("And in Oslo?").reply();
+    const { isKnown } = await traced.routing();
+    expect(isKnown.length).toBeGreaterThanOrEqual(usage.totalTokens);
+    expect([...isKnown.subarray(usage.cachedTokens, usage.totalTokens - 1)]).not.toContain(0);
     // A chat is a session too.
     using session = await model.restoreSession(file);
     expect(session.position).toBeGreaterThan(20);
