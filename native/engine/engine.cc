@@ -90,7 +90,7 @@ void Engine::Serve() {
       jobs.swap(jobs_);
     }
     try {
-      for (Job& job : jobs) job();
+      for (const Job& job : jobs) RunJob(job);
       if (stopping_.load()) return;
       HandleAborts();
       if (HasWork()) Step();
@@ -115,7 +115,7 @@ void Engine::Shutdown() {
     jobs.swap(jobs_);
     sessions.swap(sessions_);
   }
-  for (Job& job : jobs) job();
+  for (const Job& job : jobs) RunJob(job);
   jobs.clear();
   for (const std::shared_ptr<Session>& session : active_) {
     Settle(*session, InvalidState("the model to live until the call ends", "dispose"));
@@ -127,7 +127,7 @@ void Engine::Shutdown() {
     std::lock_guard lock(mutex_);
     jobs.swap(jobs_);
   }
-  for (Job& job : jobs) job();
+  for (const Job& job : jobs) RunJob(job);
   jobs.clear();
   prefixes_.Clear();
   for (const std::weak_ptr<Session>& weak : sessions) {
@@ -170,15 +170,33 @@ void Engine::Stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-Status Engine::Post(Job job) {
+Status Engine::Post(std::function<void()> run, StatusCallback fail) {
   std::lock_guard lock(mutex_);
   if (phase_ != Phase::kServing || stopping_.load()) {
     return InvalidState("a loaded model",
                         phase_ == Phase::kDisposed ? "a disposed one" : "one that is not loaded");
   }
-  jobs_.push_back(std::move(job));
+  jobs_.push_back({std::move(run), std::move(fail)});
   wake_.notify_all();
   return {};
+}
+
+void Engine::RunJob(const Job& job) {
+  try {
+    job.run();
+  } catch (const std::bad_alloc&) {
+    const Status status(ErrorCode::kOutOfMemory, "Expected memory for a call, got a refusal of the system");
+    if (job.fail) job.fail(status);
+  }
+}
+
+StatusCallback Engine::Undo(const std::shared_ptr<Session>& session, StatusCallback finish) {
+  return [this, session, finish = std::move(finish)](Status status) {
+    std::erase(active_, session);
+    Rollback(*session);
+    session->activity.store(Session::Activity::kIdle);
+    finish(std::move(status));
+  };
 }
 
 Status Engine::Begin(Session& session, Session::Activity activity, const char* call) {
@@ -233,7 +251,8 @@ Status Engine::Prefill(std::shared_ptr<Session> session, std::vector<int32_t> id
                         " tokens for " + call + " (context of " + std::to_string(options_.context_tokens) +
                         ", position " + std::to_string(position) + "), got " + std::to_string(ids.size()));
   } else {
-    status = Post([this, session, ids = std::move(ids), logits, finish = std::move(finish)]() mutable {
+    StatusCallback fail = Undo(session, finish);
+    auto begin = [this, session, ids = std::move(ids), logits, finish = std::move(finish)]() mutable {
       session->cached_tokens.store(0);
       if (ids.empty()) {  // a pending token stays pending
         session->activity.store(Session::Activity::kIdle);
@@ -254,7 +273,8 @@ Status Engine::Prefill(std::shared_ptr<Session> session, std::vector<int32_t> id
       session->prefill = std::move(task);
       Activate(session);
       if (may_share) LookUpStoredPages(session);
-    });
+    };
+    status = Post(std::move(begin), std::move(fail));
   }
   if (!status.ok()) session->activity.store(Session::Activity::kIdle);
   return status;
@@ -262,7 +282,11 @@ Status Engine::Prefill(std::shared_ptr<Session> session, std::vector<int32_t> id
 
 Status Engine::Fork(std::shared_ptr<Session> session, std::function<void(SessionResult)> finish) {
   K2_RETURN_IF_ERROR(Begin(*session, Session::Activity::kWorking, "fork"));
-  Status status = Post([this, session, finish = std::move(finish)] {
+  const auto fail = [session, finish](Status failure) {
+    session->activity.store(Session::Activity::kIdle);
+    finish(std::move(failure));
+  };
+  auto fork = [this, session, finish = std::move(finish)] {
     auto copy = std::make_shared<Session>(session->cache.Fork());
     copy->tokens = session->tokens;
     copy->pending = session->pending;
@@ -275,7 +299,8 @@ Status Engine::Fork(std::shared_ptr<Session> session, std::function<void(Session
     }
     session->activity.store(Session::Activity::kIdle);
     finish(std::move(copy));
-  });
+  };
+  Status status = Post(std::move(fork), fail);
   if (!status.ok()) session->activity.store(Session::Activity::kIdle);
   return status;
 }
@@ -332,8 +357,8 @@ Status Engine::StartDecode(std::shared_ptr<Session> session, SamplingOptions opt
       session->queue.end = DecodeEnd::kRunning;
       session->queue.status = Status();
     }
-    status = Post([this, session, options = std::move(options), grammar = std::move(grammar),
-                   constraints = std::move(constraints)]() mutable {
+    auto begin = [this, session, options = std::move(options), grammar = std::move(grammar),
+                  constraints = std::move(constraints)]() mutable {
       DecodeTask task;
       task.options = std::move(options);
       task.first_position = static_cast<int64_t>(session->tokens.size());
@@ -352,6 +377,10 @@ Status Engine::StartDecode(std::shared_ptr<Session> session, SamplingOptions opt
         session->cache.Truncate(static_cast<int64_t>(session->tokens.size()) - 1);
         session->pending = true;
       }
+    };
+    status = Post(std::move(begin), [this, session](Status failure) {
+      if (!session->decode) session->decode.emplace();
+      if (!session->decode->ended) EndDecode(*session, DecodeEnd::kRunning, std::move(failure));
     });
   }
   if (!status.ok()) session->activity.store(Session::Activity::kIdle);

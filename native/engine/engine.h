@@ -102,13 +102,20 @@ class Engine {
 
  private:
   enum class Phase { kCreated, kLoading, kServing, kDisposed };
-  using Job = std::function<void()>;
+  // A job that finds no memory is told so by `fail`, if its call must be settled; the others go on.
+  struct Job {
+    std::function<void()> run;
+    StatusCallback fail;
+  };
 
   Engine(const ModelSpec& spec, EngineOptions options)
       : spec_(spec), options_(std::move(options)), prefixes_(options_.prefix_cache_bytes) {}
 
   // Queues a job for the engine thread; refused once the engine is not serving.
-  Status Post(Job job);
+  Status Post(std::function<void()> run, StatusCallback fail = nullptr);
+  static void RunJob(const Job& job);
+  // Takes a session back to where a call began that failed at once.
+  StatusCallback Undo(const std::shared_ptr<Session>& session, StatusCallback finish);
   // Marks the session busy for `call`, or says why it cannot begin.
   Status Begin(Session& session, Session::Activity activity, const char* call);
 
@@ -139,7 +146,7 @@ class Engine {
   void AdoptStoredPages(Session& session, const std::vector<KvCache::Page>& found);
   void StorePages(Session& session);
   // File thread: hands a job back to the engine thread, also to one that is ending.
-  void Return(Job job);
+  void Return(std::function<void()> run);
   Result<SessionFormat> FormatOfFiles();
   // What ends a running save or restore.
   Status CheckFileCall(const Session& session) const;

@@ -24,9 +24,9 @@ Status ModelDisposed() {
 
 }  // namespace
 
-void Engine::Return(Job job) {
+void Engine::Return(std::function<void()> run) {
   std::lock_guard lock(mutex_);
-  jobs_.push_back(std::move(job));
+  jobs_.push_back({std::move(run), nullptr});
   wake_.notify_all();
 }
 
@@ -59,12 +59,12 @@ Status Engine::Save(std::shared_ptr<Session> session, std::string path, std::str
                                                    std::to_string(note.size()));
   }
   K2_RETURN_IF_ERROR(Begin(*session, Session::Activity::kWorking, "save"));
+  const auto settle = [session, finish = std::move(finish)](Status result) {
+    session->activity.store(Session::Activity::kIdle);
+    finish(std::move(result));
+  };
   Status status = Post(
-      [this, session, path = std::move(path), note = std::move(note), finish = std::move(finish)]() mutable {
-        const auto settle = [session, finish](Status result) {
-          session->activity.store(Session::Activity::kIdle);
-          finish(std::move(result));
-        };
+      [this, session, path = std::move(path), note = std::move(note), settle]() mutable {
         const auto content = std::make_shared<SessionContent>();
         content->tokens = session->tokens;
         content->pending = session->pending;
@@ -89,7 +89,8 @@ Status Engine::Save(std::shared_ptr<Session> session, std::string path, std::str
           Return([content = std::move(content), settle, result = std::move(result)] { settle(result); });
         });
         if (!added) settle(stopping_.load() ? ModelDisposed() : OutOfMemory("the thread that saves"));
-      });
+      },
+      settle);
   if (!status.ok()) session->activity.store(Session::Activity::kIdle);
   return status;
 }
@@ -100,11 +101,11 @@ Status Engine::Restore(std::shared_ptr<Session> session, std::string path, Resto
   if (session->position.load() != 0) {
     status = Status(ErrorCode::kInvalidState, "Expected an empty session for restore, got one with tokens");
   } else {
-    status = Post([this, session, path = std::move(path), finish = std::move(finish)]() mutable {
-      const auto settle = [session, finish](const Status& result, std::string note) {
-        session->activity.store(Session::Activity::kIdle);
-        finish(result, session->tokens, std::move(note));
-      };
+    const auto settle = [session, finish = std::move(finish)](const Status& result, std::string note) {
+      session->activity.store(Session::Activity::kIdle);
+      finish(result, session->tokens, std::move(note));
+    };
+    auto begin = [this, session, path = std::move(path), settle]() mutable {
       const bool added = files_.Add([this, session, path = std::move(path), settle] {
         Result<SessionContent> read = OutOfMemory("restore");
         try {
@@ -131,7 +132,8 @@ Status Engine::Restore(std::shared_ptr<Session> session, std::string path, Resto
         });
       });
       if (!added) settle(stopping_.load() ? ModelDisposed() : OutOfMemory("the thread that restores"), {});
-    });
+    };
+    status = Post(std::move(begin), [settle](const Status& failure) { settle(failure, {}); });
   }
   if (!status.ok()) session->activity.store(Session::Activity::kIdle);
   return status;

@@ -157,9 +157,13 @@ void Engine::FinishPrefillPart(Session& session, size_t ids, const float* last_l
     }
   }
   if (task.done < task.ids.size()) return;
+  // Memory first: what may fail comes before the first change.
+  auto logits = std::make_shared<const std::vector<float>>(last_logits, last_logits + vocab);
+  const size_t room = session.tokens.size() + task.ids.size();
+  if (session.tokens.capacity() < room) session.tokens.reserve(std::max(room, 2 * session.tokens.capacity()));
   session.tokens.insert(session.tokens.end(), task.ids.begin() + (session.pending ? 1 : 0), task.ids.end());
   session.pending = false;
-  session.logits = std::make_shared<const std::vector<float>>(last_logits, last_logits + vocab);
+  session.logits = std::move(logits);
   session.position.store(static_cast<int64_t>(session.tokens.size()));
   SharePages(session);
   Settle(session, {});
@@ -208,7 +212,6 @@ void Engine::SampleNext(Session& session) {
   } else if (position + 1 >= options_.context_tokens) {
     end = DecodeEnd::kContextFull;
   }
-  task.ended = end != DecodeEnd::kRunning;
 
   TokensCallback taker;
   TokenDelivery delivery;
@@ -216,24 +219,25 @@ void Engine::SampleNext(Session& session) {
     std::lock_guard lock(session.queue.mutex);
     session.queue.tokens.push_back(std::move(sampled.value()));
     session.queue.end = end;
+    if (session.queue.taker) delivery = session.queue.TakeAll();  // may find no memory: the taker stays
     taker = std::exchange(session.queue.taker, nullptr);
-    if (taker) delivery = session.queue.TakeAll();
   }
+  task.ended = end != DecodeEnd::kRunning;
   if (taker) taker(std::move(delivery));
 }
 
 // Ends decoding without a further token.
 void Engine::EndDecode(Session& session, DecodeEnd end, Status status) {
-  session.decode->ended = true;
   TokensCallback taker;
   TokenDelivery delivery;
   {
     std::lock_guard lock(session.queue.mutex);
     session.queue.end = end;
     session.queue.status = std::move(status);
+    if (session.queue.taker) delivery = session.queue.TakeAll();  // may find no memory: the taker stays
     taker = std::exchange(session.queue.taker, nullptr);
-    if (taker) delivery = session.queue.TakeAll();
   }
+  session.decode->ended = true;
   if (taker) taker(std::move(delivery));
 }
 

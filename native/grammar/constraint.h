@@ -93,7 +93,7 @@ class ConstraintStore : public std::enable_shared_from_this<ConstraintStore> {
 
   std::mutex mutex_;
   std::condition_variable wake_;
-  TokenTrie trie_;  // without nodes until the first set is wanted
+  TokenTrie trie_;  // without nodes until the thread has built it, or a set is wanted before
   std::unique_ptr<Expressions> expressions_;
   std::unordered_map<ExprId, std::shared_ptr<const TokenSet>> sets_;
   // What all sequences have in common that begin with one repetition and go on with one byte, such as strings
