@@ -276,6 +276,25 @@ describe("response formats", () => {
     expect([...kinds]).toEqual(expect.arrayContaining(["stop", "tool-calls"]));
   });
 
+  it("have no value where the caller's stop cuts the text off", async () => {
+    const responseFormat: ResponseFormat = { type: "choice", choices: ["alpha", "alpine"] };
+    const invalid = "Expected a whole answer, got one that ended with stop or stopTokens";
+    const stopped = await ask({ responseFormat, stop: "p" }, {});
+    expect(stopped).toMatchObject({ text: "al", finishReason: "stop", invalid });
+    expect("value" in stopped).toBe(false);
+    const stopTokens = [...model.tokenizer.encode("abcdefghijklmnopqrstuvwxyz")].concat(
+      ["a", "e", "h", "i", "l", "n", "p"].flatMap((letter) => [...model.tokenizer.encode(letter)]),
+    );
+    const cut = await ask({ responseFormat, stopTokens }, {});
+    expect(cut).toMatchObject({ finishReason: "stop", invalid });
+    expect("value" in cut).toBe(false);
+    const whole = await ask(
+      { responseFormat, stop: "q", stopTokens: [model.config.eos_token_id].flat() },
+      {},
+    );
+    expect(whole.value).toBe(whole.text);
+  });
+
   it("hold behind thinking", async () => {
     const responseFormat: ResponseFormat = { type: "choice", choices: ["done"] };
     const reply = await ask({ responseFormat, thinking: true, maxThinkingTokens: 4, seed: 3 }, {});
@@ -318,6 +337,12 @@ describe("response formats", () => {
 });
 
 describe("what cannot be enforced", () => {
+  it.each([" f", "f ", "a\ud800"])("the name %j, which no call can carry", (name) => {
+    expect(() => model.createChat({ tools: [{ type: "function", function: { name } }] })).toThrow(
+      "tools[0].function.name",
+    );
+  });
+
   it.each<[string, ChatOptions, SendOptions, string]>([
     [
       "a keyword in a tool",
