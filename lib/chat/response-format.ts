@@ -81,12 +81,20 @@ function schemaFormat(format: Record<string, unknown>, name: string): ParsedForm
 }
 
 function jsonFormat(schema: unknown, name: string): ParsedFormat {
-  // Copied at once: what the caller does with the object later does not matter.
-  const copy = structuredClone(schema);
+  const copy = copied(schema, name);
   return {
     compile: (signal) => prepareSchemaGrammar(copy, name, signal),
     read: async (text) => JSON.parse(text),
   };
+}
+
+/** Copied at once: what the caller does with the object later does not matter. */
+function copied(schema: unknown, name: string): unknown {
+  try {
+    return structuredClone(schema);
+  } catch {
+    throw invalidArgument("JSON data", name, schema);
+  }
 }
 
 function textFormat(compile: () => GrammarProgram): ParsedFormat {
