@@ -1,7 +1,8 @@
 // What a library's schema converts itself to, as far as it becomes a grammar.
 
+import { setImmediate } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
-import { createGrammar } from "../../../lib/chat/response-format";
+import { createGrammar, parseFormat } from "../../../lib/chat/response-format";
 import { type TypedSchema, toJsonSchema } from "../../../lib/chat/typed-schema";
 import { K2Error } from "../../../lib/errors";
 
@@ -73,5 +74,34 @@ describe("a schema that is no JSON", () => {
     for (const value of [Number.NaN, Number.POSITIVE_INFINITY, undefined])
       await expect(grammar(value)).rejects.toThrow("Expected JSON data for format.schema.enum[0]");
     await expect(grammar(() => 1)).rejects.toMatchObject({ code: "invalid-argument" });
+  });
+});
+
+describe("a long list of choices", () => {
+  const format = () => ({
+    type: "choice" as const,
+    choices: Array.from({ length: 5000 }, (_, i) => `choice ${i * 7919}`),
+  });
+
+  it("lets the event loop turn while it is compiled, and is compiled as it was", async () => {
+    let turns = 0;
+    let isOver = false;
+    const { choices } = format();
+    const work = createGrammar({ type: "choice", choices }).finally(() => {
+      isOver = true;
+    });
+    choices.length = 1;
+    for (; !isOver; turns++) await setImmediate();
+    expect(turns).toBeGreaterThan(5);
+    expect(await work).toEqual(await createGrammar(format()));
+  });
+
+  it("can be aborted", async () => {
+    const abort = new AbortController();
+    const parsed = parseFormat(format());
+    const work = parsed.compile(abort.signal);
+    abort.abort();
+    await expect(work).rejects.toMatchObject({ code: "aborted" });
+    await expect(parsed.compile()).resolves.toBeDefined();
   });
 });
