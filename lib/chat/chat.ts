@@ -313,6 +313,10 @@ export class Chat {
     const tokens: SampledToken[] | undefined = logprobs || topLogprobs > 0 ? [] : undefined;
     const builder = new ReplyBuilder(tokens);
     let isSettled = false;
+    let isCut = false;
+    const cut = () => {
+      isCut = true;
+    };
     const settle = (finishReason: FinishReason, value: FormattedValue = {}) => {
       isSettled = true;
       stopListening();
@@ -326,12 +330,13 @@ export class Chat {
     try {
       const { signal } = controller;
       const all = [...this.history, ...messages];
-      for await (const part of this.generate({ messages: all, turn, usage, tokens, signal })) {
+      for await (const part of this.generate({ messages: all, turn, usage, tokens, cut, signal })) {
         if (part.type !== "finish") {
           builder.add(part);
         } else {
           if (part.error !== undefined) throw part.error;
-          settle(part.finishReason, await readValue(turn, builder.build(part.finishReason, usage)));
+          const reply = builder.build(part.finishReason, usage);
+          settle(part.finishReason, await readValue(turn, reply, isCut));
         }
         yield part;
       }
@@ -366,10 +371,13 @@ export class Chat {
     turn: Turn;
     usage: Usage;
     tokens?: SampledToken[] | undefined;
+    /** Told that the caller's `stop` or `stopTokens` ended the answer. */
+    cut?: () => void;
     signal: AbortSignal;
   }): AsyncGenerator<StreamPart, void, undefined> {
-    const { messages, turn, usage, tokens, signal } = request;
+    const { messages, turn, usage, tokens, cut, signal } = request;
     const { engine } = this;
+    const ends = [...engine.stopTokens, engine.tokenizer.controlId("<|im_end|>")];
     const { conversation, segments } = this.prompt(messages, turn);
     const stopTokens = [...new Set([...engine.stopTokens, ...turn.stopTokens])];
     const firstCallIndex = Math.max(this.nextCall, conversation.nextCall);
@@ -412,7 +420,11 @@ export class Chat {
       usage,
       stop: turn.stop,
       signal,
-      onToken: tokens && ((token) => tokens.push(token)),
+      onToken: (token) => {
+        tokens?.push(token);
+        if (turn.stopTokens.includes(token.id) && !ends.includes(token.id)) cut?.();
+      },
+      onStopString: cut,
     });
   }
 

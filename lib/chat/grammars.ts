@@ -2,8 +2,9 @@
 
 import type { GrammarProgram } from "../grammar/program";
 import { prepareSchemaGrammar } from "../grammar/schema-cache";
+import type { JsonObject } from "../template/json";
 import type { ToolDefinition } from "../template/tool-definition";
-import { type CallableTool, type ThinkingState, turnGrammar } from "../tools/turn-grammar";
+import { CALL_MARKERS, type CallableTool, type ThinkingState, turnGrammar } from "../tools/turn-grammar";
 import type { ChatEngine } from "./engine";
 import type { Turn } from "./options";
 import type { ParsedFormat } from "./response-format";
@@ -30,9 +31,11 @@ export class ChatGrammars {
   async of(turn: Turn, thinking: ThinkingState, signal: AbortSignal): Promise<GrammarProgram | undefined> {
     const { toolChoice, strict, parallelToolCalls, format } = turn;
     const mustCall = toolChoice === "required" || typeof toolChoice === "object";
-    const isFree =
-      format === undefined && !mustCall && (toolChoice === "none" ? this.tools.length === 0 : !strict);
-    if (isFree || (this.tools.length === 0 && format === undefined)) return undefined;
+    if (format === undefined && !mustCall) {
+      if (!strict && toolChoice !== "none") return undefined;
+      // A layout without calls.
+      if (this.engine.tokenizer.controlId(CALL_MARKERS[0]) === undefined) return undefined;
+    }
     const key = JSON.stringify([toolChoice, strict, parallelToolCalls, this.indexOf(format), thinking]);
     const known = this.known.get(key);
     if (known !== undefined) return known;
@@ -60,7 +63,7 @@ export class ChatGrammars {
       const { name, parameters, strict: isStrict = true } = tool;
       if (chosen !== undefined && name !== chosen) continue;
       const path = `tools[${i}].function.parameters`;
-      const schema = parameters === undefined ? NO_PARAMETERS : { type: "object", ...parameters };
+      const schema = parameters === undefined ? NO_PARAMETERS : withType(parameters);
       const wanted = strict && isStrict ? schema : ANY_OBJECT;
       const grammar = await prepareSchemaGrammar(wanted, path, signal);
       callable.push({ name, parameters: grammar });
@@ -82,3 +85,12 @@ export class ChatGrammars {
     return index;
   }
 }
+
+/** Parameters that do not say what they are, are an object. */
+function withType(parameters: JsonObject): JsonObject {
+  return SAY_WHAT_THEY_ARE.some((key) => Object.hasOwn(parameters, key))
+    ? parameters
+    : { type: "object", ...parameters };
+}
+
+const SAY_WHAT_THEY_ARE = ["type", "enum", "const", "allOf", "anyOf", "oneOf", "$ref"];

@@ -11,7 +11,7 @@ import type { ParsedFormat } from "./response-format";
 export interface FormattedValue<Value = unknown> {
   /** The text as a value: parsed JSON, in the form that a library's schema gives it, or the text itself. */
   value?: Value;
-  /** Why there is no value: the answer was cut off, or the schema refuses for more than its JSON Schema says. */
+  /** Why there is no value: the answer was cut off (also by `stop` or `stopTokens`), or the schema refuses for more than its JSON Schema says. */
   invalid?: string;
 }
 
@@ -77,12 +77,17 @@ export class ReplyBuilder {
   }
 }
 
-/** The value of an answer that was to have a form; nothing where it is calls. */
+/**
+ * The value of an answer that was to have a form; nothing where it is calls.
+ * @param isCut A stop string or a stop token of the caller ended the answer: its text need not have the form.
+ */
 export async function readValue(
   { format }: { format: ParsedFormat | undefined },
   { text, finishReason }: Reply,
+  isCut: boolean,
 ): Promise<FormattedValue> {
   if (format === undefined || finishReason === "tool-calls") return {};
+  if (isCut) return { invalid: "Expected a whole answer, got one that ended with stop or stopTokens" };
   if (finishReason !== "stop")
     return { invalid: `Expected a whole answer, got one that ended with ${finishReason}` };
   try {

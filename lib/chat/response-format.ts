@@ -4,7 +4,8 @@
 import { invalidArgument, refuseUnknownKeys, requireObject } from "../check";
 import type { GrammarProgram } from "../grammar/program";
 import { prepareSchemaGrammar } from "../grammar/schema-cache";
-import { compileChoice, compileRegex } from "../grammar/text";
+import { choiceWork, regexWork } from "../grammar/text";
+import { finishInSlices, type Work } from "../grammar/work";
 import type { JsonObject } from "../template/json";
 import { type TypedSchema, toJsonSchema, typedSchemaOf, validateBy } from "./typed-schema";
 
@@ -52,9 +53,9 @@ export function parseFormat(value: unknown, name = "responseFormat"): ParsedForm
     case "json_schema":
       return schemaFormat(format, name);
     case "regex":
-      return textFormat(() => compileRegex(format.pattern, `${name}.pattern`));
+      return textFormat(() => regexWork(format.pattern, `${name}.pattern`));
     case "choice":
-      return textFormat(() => compileChoice(format.choices, `${name}.choices`));
+      return choiceFormat(format.choices, `${name}.choices`);
     default:
       return jsonFormat({ type: "object" }, name);
   }
@@ -81,19 +82,33 @@ function schemaFormat(format: Record<string, unknown>, name: string): ParsedForm
 }
 
 function jsonFormat(schema: unknown, name: string): ParsedFormat {
-  // Copied at once: what the caller does with the object later does not matter.
-  const copy = structuredClone(schema);
+  const copy = copied(schema, name);
   return {
     compile: (signal) => prepareSchemaGrammar(copy, name, signal),
     read: async (text) => JSON.parse(text),
   };
 }
 
-function textFormat(compile: () => GrammarProgram): ParsedFormat {
+/** Copied at once: what the caller does with the object later does not matter. */
+function copied(schema: unknown, name: string): unknown {
+  try {
+    return structuredClone(schema);
+  } catch {
+    throw invalidArgument("JSON data", name, schema);
+  }
+}
+
+function choiceFormat(choices: unknown, name: string): ParsedFormat {
+  // A copy, because it is read in slices.
+  const copy = Array.isArray(choices) ? [...choices] : choices;
+  return textFormat(() => choiceWork(copy, name));
+}
+
+function textFormat(work: () => Work<GrammarProgram>): ParsedFormat {
   let program: GrammarProgram | undefined;
   return {
-    compile: async () => {
-      program ??= compile();
+    compile: async (signal) => {
+      program ??= await finishInSlices(work(), signal);
       return program;
     },
     read: async (text) => text,

@@ -68,8 +68,16 @@ export function parseChatTools(value: unknown): {
     };
   });
   const definitions = parseTools(plain);
+  for (const [index, tool] of definitions.entries())
+    checkName(tool.function.name, `tools[${index}].function.name`);
   return {
     definitions,
     executors: new Map(definitions.map((tool, index) => [tool.function.name, executors[index]!])),
   };
+}
+
+/** Whether a name can be read back from a call: white space around it is lost there, and half a character cannot be written. */
+function checkName(name: string, path: string): void {
+  if (name.trim() !== name) throw invalidArgument("a name without white space around it", path, name);
+  if (/\p{Surrogate}/u.test(name)) throw invalidArgument("well-formed text", path, name);
 }

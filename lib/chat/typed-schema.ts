@@ -2,6 +2,7 @@
 // converter) says both what the model may write and what type comes out of it.
 
 import { invalidArgument } from "../check";
+import { K2Error } from "../errors";
 
 /** A schema of any library that implements Standard Schema and Standard JSON Schema, both version 1. */
 export interface TypedSchema<Value = unknown> {
@@ -36,8 +37,47 @@ export function toJsonSchema(schema: TypedSchema, path: string): Record<string, 
     const expected = "JSON Schema, or a schema with ~standard.jsonSchema (Zod 4.2 or newer)";
     throw invalidArgument(expected, path, schema);
   }
-  const { $schema: _, ...converted } = convert({ target: "draft-2020-12" });
-  return converted;
+  const { $schema: _, ...converted } = convertOf(convert, path);
+  return withoutEchoes(converted) as Record<string, unknown>;
+}
+
+/** What the schema converts itself to; a library throws where JSON Schema has no word for it. */
+function convertOf(
+  convert: TypedSchema["~standard"]["jsonSchema"]["input"],
+  path: string,
+): Record<string, unknown> {
+  try {
+    return convert({ target: "draft-2020-12" });
+  } catch (error) {
+    const expected = "a schema that JSON Schema can express";
+    const got = error instanceof Error ? error.message : String(error);
+    const message = `Expected ${expected} for ${path}, got ${got}`;
+    throw new K2Error("invalid-argument", message, { option: path, expected, got }, { cause: error });
+  }
+}
+
+/** Keywords that hold values and no schemas. */
+const VALUES: ReadonlySet<string> = new Set(["const", "enum", "default", "examples"]);
+
+/**
+ * Without what a library says twice: the name of a `format` beside the `pattern` that it stands for (Zod writes both, also
+ * for names of its own), and `propertyNames` that are any strings. The library checks the value itself in the end.
+ */
+function withoutEchoes(schema: unknown): unknown {
+  if (Array.isArray(schema)) return schema.map(withoutEchoes);
+  if (typeof schema !== "object" || schema === null) return schema;
+  const { format, pattern, propertyNames } = schema as Record<string, unknown>;
+  const isEcho = (key: string) =>
+    (key === "format" && typeof format === "string" && typeof pattern === "string") ||
+    (key === "propertyNames" && isAnyString(propertyNames));
+  const entries = Object.entries(schema).filter(([key]) => !isEcho(key));
+  return Object.fromEntries(
+    entries.map(([key, value]) => [key, VALUES.has(key) ? value : withoutEchoes(value)]),
+  );
+}
+
+function isAnyString(schema: unknown): boolean {
+  return JSON.stringify(schema) === '{"type":"string"}';
 }
 
 /** The value in the schema's own form. Rejects with what is wrong with it. */

@@ -22,6 +22,8 @@ export interface GenerateOptions {
   thinkingBudget?: { tokens: number; close: () => Promise<ClosedThinking> };
   /** Told every token before its parts. */
   onToken?: ((token: SampledToken) => void) | undefined;
+  /** Told that a stop string ended the answer, before its last part. */
+  onStopString?: (() => void) | undefined;
 }
 
 /** Tokens that were put on the timeline, and those that the model writes behind them. */
@@ -73,6 +75,7 @@ export async function* generate(options: GenerateOptions): AsyncGenerator<Stream
   const isTurnOver = shown.isStopped || parser.state === "ended" || end === "stop";
   yield* shown.take(parser.finish());
   yield* shown.finish();
+  if (shown.isStopped) options.onStopString?.();
   if (isTurnOver) yield finished(shown.hasCalls ? "tool-calls" : "stop", usage);
   else yield finished(end === "aborted" || signal.aborted ? "abort" : "length", usage);
 }

@@ -4,6 +4,7 @@
 
 import { invalidArgument } from "../check";
 import type { GrammarBuilder } from "./program";
+import type { Work } from "./work";
 
 export interface Bound {
   readonly value: number;
@@ -26,12 +27,12 @@ const LARGEST_TAKEN = 2n ** 64n;
 /** Remainders that the digits of a multiple are followed with. */
 const LARGEST_MULTIPLE = 100;
 
-export function numberNode(builder: GrammarBuilder, range: NumberRange, name: string): number {
+export function* numberNode(builder: GrammarBuilder, range: NumberRange, name: string): Work<number> {
   const { isInteger, lower, upper, multipleOf } = range;
   const digit = builder.bytes(0x30, 0x39);
   if (!isInteger && multipleOf === undefined && lower === undefined && upper === undefined) {
     const minus = builder.optional(builder.literal("-"));
-    const whole = integersFrom(builder, 0n, MOST, 1);
+    const whole = yield* new Integers(builder, 1).from(0n, MOST);
     const fraction = builder.optional(builder.seq(builder.literal("."), builder.repeat(digit, 1, FRACTION)));
     const sign = builder.optional(builder.bytes(0x2b, 0x2b, 0x2d, 0x2d));
     const exponent = builder.seq(builder.bytes(0x45, 0x45, 0x65, 0x65), sign, builder.repeat(digit, 1, 2));
@@ -45,17 +46,18 @@ export function numberNode(builder: GrammarBuilder, range: NumberRange, name: st
   }
   // Every multiple of a whole number is whole.
   const isWhole = isInteger || multipleOf !== undefined;
-  const side = (from: bigint, to: bigint) => {
+  const integers = new Integers(builder, multipleOf ?? 1);
+  function* side(from: bigint, to: bigint): Work<number> {
     if (from > to) return builder.fail;
-    if (!isWhole) return decimals(builder, from, to);
+    if (!isWhole) return yield* decimals(builder, from, to);
     const [a, b] = [ceilDivide(from, UNIT), to / UNIT];
     // Beyond 2^53 a multiple may read as its neighbour.
     const most = multipleOf === undefined ? b : min(b, MOST);
-    return integersFrom(builder, a, most, multipleOf ?? 1);
-  };
+    return yield* integers.from(a, most);
+  }
   const smallestNegative = isWhole ? UNIT : 1n;
-  const negative = side(max(-hi, smallestNegative), -lo);
-  return builder.alt(side(max(lo, 0n), hi), builder.seq(builder.literal("-"), negative));
+  const negative = yield* side(max(-hi, smallestNegative), -lo);
+  return builder.alt(yield* side(max(lo, 0n), hi), builder.seq(builder.literal("-"), negative));
 }
 
 /** Sides without a bound filled in, in units of 10^-17. */
@@ -94,7 +96,7 @@ function nextDouble(value: number, direction: 1 | -1): number {
 }
 
 /** `lo` to `hi` in units of 10^-17, neither negative. */
-function decimals(builder: GrammarBuilder, lo: bigint, hi: bigint): number {
+function* decimals(builder: GrammarBuilder, lo: bigint, hi: bigint): Work<number> {
   const point = builder.literal(".");
   const [loWhole, hiWhole] = [lo / UNIT, hi / UNIT];
   const loFraction = String(lo % UNIT).padStart(FRACTION, "0");
@@ -107,9 +109,10 @@ function decimals(builder: GrammarBuilder, lo: bigint, hi: bigint): number {
   };
   const whole = (value: bigint) => builder.literal(String(value));
   if (loWhole === hiWhole) return builder.seq(whole(loWhole), ending(loFraction, hiFraction));
+  const between = yield* new Integers(builder, 1).from(loWhole + 1n, hiWhole - 1n);
   return builder.alt(
     builder.seq(whole(loWhole), ending(loFraction, highest)),
-    builder.seq(integersFrom(builder, loWhole + 1n, hiWhole - 1n, 1), ending(lowest, highest)),
+    builder.seq(between, ending(lowest, highest)),
     builder.seq(whole(hiWhole), ending(lowest, hiFraction)),
   );
 }
@@ -127,42 +130,53 @@ function fractions(builder: GrammarBuilder, lo: string, hi: string, isFirst: boo
   return builder.alt(end, ...parts);
 }
 
-/** The multiples of `multiple` from `lo` to `hi`, neither negative. */
-function integersFrom(builder: GrammarBuilder, lo: bigint, hi: bigint, multiple: number): number {
-  const parts: number[] = [];
-  for (let length = String(lo).length; length <= String(hi).length && lo <= hi; length++) {
-    const from = max(lo, length === 1 ? 0n : 10n ** BigInt(length - 1));
-    const to = min(hi, 10n ** BigInt(length) - 1n);
-    parts.push(digitsBetween(builder, String(from), String(to), multiple, 0, new Map()));
-  }
-  return builder.alt(...parts);
-}
+/** The multiples of a number, between any bounds; what has been written for some is used again for others. */
+class Integers {
+  private readonly known = new Map<string, number>();
 
-/** Strings of as many digits as `lo` and `hi`, whose value after the remainder so far is a multiple. */
-function digitsBetween(
-  builder: GrammarBuilder,
-  lo: string,
-  hi: string,
-  multiple: number,
-  remainder: number,
-  known: Map<string, number>,
-): number {
-  if (lo === "") return remainder === 0 ? builder.empty : builder.fail;
-  if (multiple === 1 && /^0+$/.test(lo) && /^9+$/.test(hi)) {
-    return builder.repeat(builder.bytes(0x30, 0x39), lo.length, lo.length);
+  constructor(
+    private readonly builder: GrammarBuilder,
+    private readonly multiple: number,
+  ) {}
+
+  /** Those from `lo` to `hi`, neither negative. */
+  *from(lo: bigint, hi: bigint): Work<number> {
+    const parts: number[] = [];
+    for (let length = String(lo).length; length <= String(hi).length && lo <= hi; length++) {
+      const from = max(lo, length === 1 ? 0n : 10n ** BigInt(length - 1));
+      const to = min(hi, 10n ** BigInt(length) - 1n);
+      parts.push(yield* this.between(String(from), String(to), 0));
+    }
+    return this.builder.alt(...parts);
   }
-  const key = `${lo},${hi},${remainder}`;
-  const before = known.get(key);
-  if (before !== undefined) return before;
-  const parts = splitDigits(lo, hi).flatMap(({ digits, restLo, restHi }) => {
-    const rest = (value: number) => digitsBetween(builder, restLo, restHi, multiple, value, known);
-    if (multiple === 1) return [builder.seq(builder.bytes(...digits), rest(0))];
-    const all = Array.from({ length: digits[1]! - digits[0]! + 1 }, (_, i) => digits[0]! + i);
-    return all.map((d) => builder.seq(builder.bytes(d, d), rest((remainder * 10 + d - 0x30) % multiple)));
-  });
-  const node = builder.alt(...parts);
-  known.set(key, node);
-  return node;
+
+  /** Strings of as many digits as `lo` and `hi`, whose value behind the remainder so far is a multiple. */
+  private *between(lo: string, hi: string, remainder: number): Work<number> {
+    const { builder, multiple, known } = this;
+    if (lo === "") return remainder === 0 ? builder.empty : builder.fail;
+    if (multiple === 1 && /^0+$/.test(lo) && /^9+$/.test(hi)) {
+      return builder.repeat(builder.bytes(0x30, 0x39), lo.length, lo.length);
+    }
+    const key = `${lo},${hi},${remainder}`;
+    const before = known.get(key);
+    if (before !== undefined) return before;
+    yield;
+    const parts: number[] = [];
+    for (const { digits, restLo, restHi } of splitDigits(lo, hi)) {
+      const [first, last] = digits as [number, number];
+      if (multiple === 1) {
+        parts.push(builder.seq(builder.bytes(first, last), yield* this.between(restLo, restHi, 0)));
+        continue;
+      }
+      for (let d = first; d <= last; d++) {
+        const rest = yield* this.between(restLo, restHi, (remainder * 10 + d - 0x30) % multiple);
+        parts.push(builder.seq(builder.bytes(d, d), rest));
+      }
+    }
+    const node = builder.alt(...parts);
+    known.set(key, node);
+    return node;
+  }
 }
 
 /** First digits between two strings of equal length, with the bounds of what follows each. */

@@ -82,11 +82,17 @@ async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined
 /** The text of a schema that has one; others are refused where they are compiled, with their place. */
 function keyOf(schema: unknown, name: string): string {
   try {
-    return JSON.stringify(schema) ?? "";
+    return JSON.stringify(schema, onlyJson) ?? "";
   } catch {
     compileSchema(schema, name);
     return "";
   }
+}
+
+/** Keeps what JSON would write like something else from looking like it. */
+function onlyJson(_key: string, value: unknown): unknown {
+  const isOther = typeof value === "number" ? !Number.isFinite(value) : value === undefined;
+  return isOther ? { "not JSON": String(value) } : value;
 }
 
 function cached(text: string): GrammarProgram | undefined {

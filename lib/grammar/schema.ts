@@ -88,7 +88,7 @@ class SchemaCompiler {
     if (types & TYPE.null) nodes.push(builder.literal("null"));
     if (types & TYPE.boolean) nodes.push(builder.literal("true"), builder.literal("false"));
     if (types & TYPE.integer) {
-      nodes.push(numberNode(builder, { ...constraints, isInteger: !(types & TYPE.fraction) }, path));
+      nodes.push(yield* numberNode(builder, { ...constraints, isInteger: !(types & TYPE.fraction) }, path));
     }
     if (types & TYPE.string) {
       nodes.push(yield* stringNode(builder, { ...constraints, regex: constraints.regex?.tree }, path));

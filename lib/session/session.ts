@@ -28,8 +28,8 @@ export interface CallOptions {
 /** What the sampled text is to be. */
 export interface GrammarOptions {
   /**
-   * Only texts of this grammar are sampled; the decode ends with "stop" when one is complete and nothing may follow. Where
-   * text may end or go on, a stop token that the grammar names ends it.
+   * Only texts of this grammar are sampled. The decode ends with "stop" when one is complete and
+   * nothing may follow; where a text may end or go on, a stop token may come and ends it.
    */
   grammar?: GrammarProgram;
   /** Where the running index of a grammar of calls begins; 0 (default) .. 10^9. */

@@ -118,10 +118,11 @@ class TurnGrammar {
   }
 }
 
-const CALL_MARKERS = [
+/** The first begins a section of calls. */
+export const CALL_MARKERS = [
   "<|tool_calls_section_begin|>",
   "<|tool_calls_section_end|>",
   "<|tool_call_begin|>",
   "<|tool_call_argument_begin|>",
   "<|tool_call_end|>",
-];
+] as const;

@@ -170,6 +170,17 @@ void Engine::FinishPrefillPart(Session& session, size_t ids, const float* last_l
   session.prefill.reset();
 }
 
+namespace {
+
+// Where a text may end, a stop token may come.
+std::shared_ptr<const TokenSet> WithStops(const TokenSet& allowed, const std::vector<int32_t>& stops) {
+  auto set = std::make_shared<TokenSet>(allowed);
+  for (int32_t id : stops) set->bits[static_cast<size_t>(id) >> 5] |= 1u << (id & 31);
+  return set;
+}
+
+}  // namespace
+
 void Engine::SampleNext(Session& session) {
   DecodeTask& task = *session.decode;
   const int64_t position = static_cast<int64_t>(session.tokens.size());
@@ -183,6 +194,7 @@ void Engine::SampleNext(Session& session) {
     allowed = std::move(next.value());
     // The text is complete, and its grammar lets nothing follow.
     if (allowed->count == 0) return EndDecode(session, DecodeEnd::kStop, {});
+    if (task.constraint->IsComplete()) allowed = WithStops(*allowed, task.options.stop_tokens);
   }
   Result<SampledToken> sampled =
       sampler_.Sample(*session.logits, session.tokens, position, task.options, allowed.get());
@@ -192,7 +204,9 @@ void Engine::SampleNext(Session& session) {
   }
   if (task.produced == 0) task.first_logits = session.logits;
   const int32_t id = sampled.value().id;
-  if (task.constraint != nullptr) {
+  const std::vector<int32_t>& stops = task.options.stop_tokens;
+  const bool stopped = std::find(stops.begin(), stops.end(), id) != stops.end();
+  if (task.constraint != nullptr && !stopped) {
     // The set for the token behind it is found while the model computes.
     if (Status next = task.constraint->Advance(id); !next.ok())
       return EndDecode(session, DecodeEnd::kRunning, next);
@@ -203,9 +217,8 @@ void Engine::SampleNext(Session& session) {
   session.position.store(position + 1);
   ++task.produced;
 
-  const std::vector<int32_t>& stops = task.options.stop_tokens;
   DecodeEnd end = DecodeEnd::kRunning;
-  if (std::find(stops.begin(), stops.end(), id) != stops.end()) {
+  if (stopped) {
     end = DecodeEnd::kStop;
   } else if (task.produced == task.options.max_tokens) {
     end = DecodeEnd::kMaxTokens;

@@ -68,6 +68,10 @@ Result<std::shared_ptr<Constraint>> ConstraintStore::Begin(std::shared_ptr<const
     const ExprId start = expressions_->Start(program, index);
     std::shared_ptr<Constraint> constraint(new Constraint(shared_from_this(), std::move(program), start));
     live_.insert(constraint.get());
+    if (constraint->program_->has_text && trie_.nodes.empty()) {
+      wants_trie_ = true;
+      wake_.notify_one();
+    }
     Request(*constraint);
     return constraint;
   } catch (const std::bad_alloc&) {
@@ -81,22 +85,33 @@ int64_t ConstraintStore::computed_sets() {
 }
 
 void ConstraintStore::ThreadMain() {
-  // A tenth of a second for Kimi's vocabulary: nearly always over before the first set that needs the tree.
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    wake_.wait(lock, [this] { return is_stopping_ || wants_trie_ || !queue_.empty(); });
+    if (is_stopping_) return;
+    if (wants_trie_) {
+      wants_trie_ = false;
+      BuildTrie(lock);
+      continue;
+    }
+    Constraint* next = queue_.front();
+    queue_.pop_front();
+    Serve(*next);
+  }
+}
+
+// A tenth of a second for Kimi's vocabulary, while which free text goes on.
+void ConstraintStore::BuildTrie(std::unique_lock<std::mutex>& lock) {
+  if (!trie_.nodes.empty()) return;
+  lock.unlock();
   TokenTrie trie;
   try {
     trie = TokenTrie::Build(tokens_);
   } catch (const std::bad_alloc&) {
     // Whoever needs it tries again, and can say so.
   }
-  std::unique_lock lock(mutex_);
+  lock.lock();
   if (trie_.nodes.empty()) trie_ = std::move(trie);
-  for (;;) {
-    wake_.wait(lock, [this] { return is_stopping_ || !queue_.empty(); });
-    if (is_stopping_) return;
-    Constraint* next = queue_.front();
-    queue_.pop_front();
-    Serve(*next);
-  }
 }
 
 void ConstraintStore::Request(Constraint& constraint) {
@@ -262,6 +277,11 @@ Result<std::shared_ptr<const TokenSet>> Constraint::Allowed() {
   }
   if (!status_.ok()) return status_;
   return allowed_;
+}
+
+bool Constraint::IsComplete() {
+  std::lock_guard lock(store_->mutex_);
+  return store_->expressions_->Nullable(expr_);
 }
 
 Status Constraint::Advance(int32_t token) {

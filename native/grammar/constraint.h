@@ -36,6 +36,8 @@ class Constraint {
   // The set for the next token; waits while it is being computed. Empty when the text is complete and nothing
   // may follow. Valid until Advance.
   Result<std::shared_ptr<const TokenSet>> Allowed();
+  // Whether the text may end here.
+  bool IsComplete();
   // Goes on behind a token of that set and starts computing the next one.
   Status Advance(int32_t token);
 
@@ -86,6 +88,7 @@ class ConstraintStore : public std::enable_shared_from_this<ConstraintStore> {
   void Shrink();
 
   void ThreadMain();
+  void BuildTrie(std::unique_lock<std::mutex>& lock);
 
   const TokenBytes tokens_;
   const int64_t vocab_;
@@ -93,7 +96,7 @@ class ConstraintStore : public std::enable_shared_from_this<ConstraintStore> {
 
   std::mutex mutex_;
   std::condition_variable wake_;
-  TokenTrie trie_;  // without nodes until the thread has built it, or a set is wanted before
+  TokenTrie trie_;  // without nodes until a program with text has come
   std::unique_ptr<Expressions> expressions_;
   std::unordered_map<ExprId, std::shared_ptr<const TokenSet>> sets_;
   // What all sequences have in common that begin with one repetition and go on with one byte, such as strings
@@ -114,6 +117,7 @@ class ConstraintStore : public std::enable_shared_from_this<ConstraintStore> {
   size_t needed_expressions_ = 0;
   int64_t needed_program_bytes_ = 0;
   int64_t computed_sets_ = 0;
+  bool wants_trie_ = false;
   bool is_stopping_ = false;
   std::thread thread_;
 };

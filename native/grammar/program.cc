@@ -141,6 +141,8 @@ class Reader {
         node.index = in.Index(static_cast<int64_t>(source_.imports.size()));
         break;
     }
+    program_.has_text |= node.op == GrammarOp::kBytes || node.op == GrammarOp::kLiteral ||
+                         node.op == GrammarOp::kObject || node.op == GrammarOp::kExternal;
     if (!in.good() || in.size() != 0 || nesting >= kMostNesting) return false;
     program_.nodes.push_back(std::move(node));
     nesting_.push_back(nesting + 1);

@@ -79,7 +79,8 @@ struct GrammarProgram {
   std::vector<int32_t> rules;    // node of each; rule 0 is the start
   std::vector<int32_t> heights;  // least nesting of containers in any value of the rule
   std::vector<std::shared_ptr<const GrammarProgram>> imports;
-  int64_t bytes = 0;  // memory that all this takes, imports aside
+  bool has_text = false;  // not only tokens as a whole
+  int64_t bytes = 0;      // memory that all this takes, imports aside
 
   // `vocab` bounds the control tokens.
   static Result<std::shared_ptr<const GrammarProgram>> Read(const GrammarSource& source, int64_t vocab);

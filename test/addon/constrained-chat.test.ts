@@ -57,6 +57,8 @@ const points: ToolDefinition = {
 const time: ToolDefinition = { type: "function", function: { name: "time" } };
 const TOOLS = [weather, points, time];
 
+const MARKERS = ["<|tool_calls_section_begin|>", "<|tool_call_begin|>", "<|tool_call_argument_begin|>"];
+
 const ajv = new Ajv({ strict: false });
 const isValid = Object.fromEntries(
   TOOLS.map(({ function: { name, parameters } }) => [
@@ -170,11 +172,20 @@ describe("calls", () => {
     }
   });
 
+  it("of nobody cannot come where nothing is declared", async () => {
+    const ids = MARKERS.map((name) => model.tokenizer.controlId(name)!);
+    const logitBias = Object.fromEntries(ids.map((id) => [id, 100]));
+    for (const seed of SEEDS) {
+      const reply = await ask({ seed, maxTokens: 30, logprobs: true, logitBias }, {});
+      expect(reply.toolCalls).toEqual([]);
+      for (const { id } of reply.tokens!) expect(ids).not.toContain(id);
+    }
+    const free = await ask({ seed: 1, maxTokens: 3, logprobs: true, logitBias, strict: false }, {});
+    expect(ids).toContain(free.tokens![0]!.id);
+  });
+
   it("that begin by themselves are constrained too, and only in order", async () => {
-    const ids = ["<|tool_calls_section_begin|>", "<|tool_call_begin|>", "<|tool_call_argument_begin|>"].map(
-      (name) => model.tokenizer.controlId(name)!,
-    );
-    const logitBias = Object.fromEntries(ids.map((id) => [id, 1000]));
+    const logitBias = Object.fromEntries(MARKERS.map((name) => [model.tokenizer.controlId(name)!, 1000]));
     for (const seed of SEEDS) {
       const reply = await ask({ seed, logitBias });
       expect(reply.toolCalls.length).toBeGreaterThan(0);
@@ -276,6 +287,25 @@ describe("response formats", () => {
     expect([...kinds]).toEqual(expect.arrayContaining(["stop", "tool-calls"]));
   });
 
+  it("have no value where the caller's stop cuts the text off", async () => {
+    const responseFormat: ResponseFormat = { type: "choice", choices: ["alpha", "alpine"] };
+    const invalid = "Expected a whole answer, got one that ended with stop or stopTokens";
+    const stopped = await ask({ responseFormat, stop: "p" }, {});
+    expect(stopped).toMatchObject({ text: "al", finishReason: "stop", invalid });
+    expect("value" in stopped).toBe(false);
+    const stopTokens = [...model.tokenizer.encode("abcdefghijklmnopqrstuvwxyz")].concat(
+      ["a", "e", "h", "i", "l", "n", "p"].flatMap((letter) => [...model.tokenizer.encode(letter)]),
+    );
+    const cut = await ask({ responseFormat, stopTokens }, {});
+    expect(cut).toMatchObject({ finishReason: "stop", invalid });
+    expect("value" in cut).toBe(false);
+    const whole = await ask(
+      { responseFormat, stop: "q", stopTokens: [model.config.eos_token_id].flat() },
+      {},
+    );
+    expect(whole.value).toBe(whole.text);
+  });
+
   it("hold behind thinking", async () => {
     const responseFormat: ResponseFormat = { type: "choice", choices: ["done"] };
     const reply = await ask({ responseFormat, thinking: true, maxThinkingTokens: 4, seed: 3 }, {});
@@ -318,6 +348,12 @@ describe("response formats", () => {
 });
 
 describe("what cannot be enforced", () => {
+  it.each([" f", "f ", "a\ud800"])("the name %j, which no call can carry", (name) => {
+    expect(() => model.createChat({ tools: [{ type: "function", function: { name } }] })).toThrow(
+      "tools[0].function.name",
+    );
+  });
+
   it.each<[string, ChatOptions, SendOptions, string]>([
     [
       "a keyword in a tool",
@@ -403,6 +439,31 @@ describe("a session", () => {
     expect(await text()).toEqual(whole);
     using fork = await session.fork();
     expect(fork.position).toBe(session.position);
+  });
+
+  it("ends with a stop token where a text may end or go on", async () => {
+    const grammar = await createGrammar({ type: "regex", pattern: "(ab)+" });
+    using session = model.createSession();
+    await session.prefill(prompt());
+    const start = session.position;
+    const end = model.tokenizer.controlId("<|im_end|>")!;
+    const lengths = new Set<number>();
+    for (let seed = 1; seed <= 12; seed++) {
+      await session.rewind(start);
+      const stream = session.decode({
+        grammar,
+        seed,
+        temperature: 100,
+        maxTokens: 100,
+        logitBias: { [end]: -20 },
+      });
+      const ids: number[] = [];
+      for await (const { id } of stream) ids.push(id);
+      expect(model.tokenizer.decode(ids, { controlTokens: "skip" })).toMatch(/^(ab)+$/);
+      expect([stream.end, ids.at(-1)]).toEqual(["stop", end]);
+      lengths.add(ids.length);
+    }
+    expect(lengths.size).toBeGreaterThan(1);
   });
 
   it("takes no foreign object for a grammar", async () => {

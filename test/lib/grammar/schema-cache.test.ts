@@ -37,6 +37,10 @@ describe("schemaWork", () => {
     expect(longestStep(largeSchema("a"))).toBeLessThan(4);
   });
 
+  it("of multiples, whose digits are followed with every remainder", () => {
+    for (const multipleOf of [97, 100]) expect(longestStep({ type: "integer", multipleOf })).toBeLessThan(4);
+  });
+
   it.skipIf(publishedSchemas.length === 0)("for all published schemas, too", () => {
     for (const schema of publishedSchemas) expect(longestStep(schema)).toBeLessThan(4);
   });
