@@ -96,6 +96,28 @@ describe("a run", () => {
     expectConsistent(chat);
   });
 
+  it("survives whatever a tool throws", async () => {
+    const hostile = Object.defineProperty(new Error(""), "message", {
+      get: () => {
+        throw new Error("not even this");
+      },
+    });
+    const thrown = [null, Object.create(null), Object.assign(new Error(""), { message: 10n }), hostile];
+    for (const value of thrown) {
+      const { chat } = create(
+        [
+          look(() => {
+            throw value;
+          }),
+        ],
+        [calls(call(0, "{}")), ["ok", M.end]],
+      );
+      expect((await chat.run("Question").result()).finishReason).toBe("stop");
+      expect(results(chat)[0]).toMatch(/^{"error":"/);
+      expectConsistent(chat);
+    }
+  });
+
   it("leaves calls of tools without execute to the caller", async () => {
     const { chat } = create(
       [look(() => "seen"), { type: "function", function: { name: "ask" } }],
