@@ -147,6 +147,20 @@ describe("a run", () => {
     ).toEqual(["stopped", 2]);
   });
 
+  it("does not wait for the hook after an abort", async () => {
+    for (const end of ["signal", "dispose"]) {
+      const abort = new AbortController();
+      const { chat } = create([look(() => "x")], [calls(call(0, "{}")), ["ok", M.end]]);
+      const onStep = () => {
+        setTimeout(() => (end === "signal" ? abort.abort() : void chat.dispose()), 1);
+        return new Promise<undefined>(() => {});
+      };
+      const { finishReason, steps } = await chat.run("Question", { onStep, signal: abort.signal }).result();
+      expect([finishReason, steps.length]).toEqual(["abort", 1]);
+      expectConsistent(chat);
+    }
+  });
+
   it("goes on with messages of the hook", async () => {
     const { chat } = create(
       [],
