@@ -36,9 +36,18 @@ export async function executeCall(
     const content = await Promise.race([aborted, contentOf(call, executor, context)]);
     return { id: call.id, name: call.function.name, content, isError: false };
   } catch (error) {
-    return failedCall(call, error instanceof Error ? error.message : String(error));
+    return failedCall(call, messageOf(error));
   } finally {
     stopListening();
+  }
+}
+
+/** What a tool threw, as text. It may be anything, and looking at it may throw too. */
+function messageOf(error: unknown): string {
+  try {
+    return String(error instanceof Error ? error.message : error);
+  } catch {
+    return "Expected the tool to give a result, got a failure without a message";
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { invalidArgument, requireObject } from "../check";
 import { K2Error } from "../errors";
+import { canonicalToolCalls } from "../template/call-ids";
 import { type Message, parseMessages } from "../template/message";
 import { parseTools, type ToolDefinition } from "../template/tool-definition";
 
@@ -14,6 +15,8 @@ export interface ChatNote {
 
 const FORMAT = "k2-chat";
 const VERSION = 1;
+/** As far as the numbers of calls go. */
+const MOST_CALLS = 1_000_000_000;
 
 export function encodeChatNote(note: {
   messages: readonly Message[];
@@ -34,10 +37,13 @@ export function decodeChatNote(note: string, file: string): ChatNote {
     const { format, version, messages, tools, nextCall } = requireObject(JSON.parse(note), "chat");
     if (format !== FORMAT) throw invalidArgument(JSON.stringify(FORMAT), "format", format);
     if (version !== VERSION) throw incompatible(`a chat of version ${VERSION}`, `version ${version}`, file);
-    if (!Number.isSafeInteger(nextCall) || (nextCall as number) < 0) {
-      throw invalidArgument("an integer of at least 0", "nextCall", nextCall);
+    if (!Number.isSafeInteger(nextCall) || (nextCall as number) < 0 || (nextCall as number) > MOST_CALLS) {
+      throw invalidArgument(`an integer of 0..${MOST_CALLS}`, "nextCall", nextCall);
     }
-    return { messages: parseMessages(messages), tools: parseTools(tools), nextCall: nextCall as number };
+    const parsed = parseMessages(messages);
+    // Results without calls are no conversation either.
+    canonicalToolCalls(parsed);
+    return { messages: parsed, tools: parseTools(tools), nextCall: nextCall as number };
   } catch (cause) {
     if (cause instanceof K2Error && cause.code === "incompatible-file") throw cause;
     const message = `Expected the messages and tools of a chat in ${file}, got: ${(cause as Error).message}`;

@@ -34,7 +34,10 @@ export type RunOptions = SendOptions & {
    * a run ends with "length" where an answer fills the context, or rejects with `context-full`.
    */
   compact?: RunCompactOptions;
-  /** Told every step when its tools are done. Messages for the last answer make the model go on. */
+  /**
+   * Told every step when its tools are done. Messages for the last answer make the model go on. An abort ends the wait for
+   * what it decides.
+   */
   onStep?: (step: RunStep) => StepDecision | undefined | Promise<StepDecision | undefined>;
 };
 

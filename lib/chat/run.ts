@@ -71,7 +71,7 @@ export async function* runSteps(
       );
       open = undefined;
       if (signal.aborted) reason = "abort";
-      const decision = await limits.onStep?.(step);
+      const decision = await orAbort(limits.onStep?.(step), signal);
       if (signal.aborted) reason = "abort";
       const canGoOn = reason === undefined || reason === "stop";
       if (decision === "stop" && canGoOn) reason = "stopped";
@@ -104,6 +104,23 @@ export async function* runSteps(
       open?.close();
       end("abort");
     }
+  }
+}
+
+/** Whatever the caller's hook does, an abort ends the wait for it. */
+async function orAbort<T>(outcome: T | Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  let stopListening = () => {};
+  const whenAborted = new Promise<undefined>((resolve) => {
+    const abort = () => resolve(undefined);
+    if (signal.aborted) abort();
+    signal.addEventListener("abort", abort);
+    stopListening = () => signal.removeEventListener("abort", abort);
+  });
+  try {
+    // The hook first: what it has decided or thrown already counts.
+    return await Promise.race([outcome, whenAborted]);
+  } finally {
+    stopListening();
   }
 }
 

@@ -59,7 +59,7 @@ export async function restoreChat(
     const value = (rest as Record<string, unknown>)[name];
     if (value !== undefined) throw invalidArgument("undefined (the file has the messages)", name, value);
   }
-  const given = tools && parseChatTools(tools).definitions;
+  const given = tools === undefined ? undefined : parseChatTools(tools).definitions;
   const file = checkPath(path);
   const { session, note } = await restore(file, checkSignal(signal));
   try {

@@ -195,7 +195,10 @@ export class Model {
    */
   async warm(messages: readonly Message[], options: WarmOptions = {}): Promise<void> {
     if (!this.keepsPrefixes) {
-      throw new K2Error("invalid-state", "Expected a model with prefixCacheBytes above 0 for warm, got 0");
+      throw new K2Error(
+        "invalid-state",
+        "Expected a model with prefixCacheBytes or prefixCacheDirectory for warm, got one without",
+      );
     }
     const { signal: given, ...render } = requireObject(options, "options");
     const signal = checkSignal(given);

@@ -399,6 +399,9 @@ describe("a chat", () => {
     await using plain = await model.restoreChat(file);
     expect(plain.tools).toEqual(chat.tools);
     expect(await failure(model.restoreChat(file, { tools: [] }))).toMatchObject({ code: "invalid-argument" });
+    expect(await failure(model.restoreChat(file, { tools: null } as never))).toMatchObject({
+      code: "invalid-argument",
+    });
     const changed = { ...definition, function: { ...definition.function, description: "Other" } };
     expect((await failure(model.restoreChat(file, { tools: [changed] }))).message).toContain("tools[0]");
     expect((await failure(model.restoreChat(file, { system: "x" } as never))).message).toContain("system");

@@ -5,7 +5,7 @@ const { join } = require("node:path");
 
 const [packagePath, modelPath, scenario] = process.argv.slice(2);
 const { Chat, loadModel } = require(packagePath);
-const { createChatEngine } = require(join(packagePath, "dist", "model/chat-engine.js"));
+const { createChatEngine } = require(join(packagePath, "dist", "model", "chat-engine.js"));
 
 const STEPS = 300;
 const isCompacted = scenario === "compacted";

@@ -50,7 +50,12 @@ describe("the note of a chat", () => {
     ['{"format":"k2-chat","version":1,"messages":[{"role":"root"}],"tools":[],"nextCall":0}', "damaged-file"],
     ['{"format":"k2-chat","version":1,"messages":[],"tools":[{}],"nextCall":0}', "damaged-file"],
     ['{"format":"k2-chat","version":1,"messages":[],"tools":[],"nextCall":-1}', "damaged-file"],
+    ['{"format":"k2-chat","version":1,"messages":[],"tools":[],"nextCall":1000000001}', "damaged-file"],
     ['{"format":"k2-chat","version":1,"messages":[],"tools":[]}', "damaged-file"],
+    [
+      '{"format":"k2-chat","version":1,"messages":[{"role":"tool","tool_call_id":"q","content":""}],"tools":[],"nextCall":0}',
+      "damaged-file",
+    ],
   ])("refuses %j", (note, code) => {
     const error = errorOf(() => decodeChatNote(note, "/some/file"));
     expect(error).toMatchObject({ code, details: { file: "/some/file" } });

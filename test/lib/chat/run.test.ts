@@ -96,6 +96,28 @@ describe("a run", () => {
     expectConsistent(chat);
   });
 
+  it("survives whatever a tool throws", async () => {
+    const hostile = Object.defineProperty(new Error(""), "message", {
+      get: () => {
+        throw new Error("not even this");
+      },
+    });
+    const thrown = [null, Object.create(null), Object.assign(new Error(""), { message: 10n }), hostile];
+    for (const value of thrown) {
+      const { chat } = create(
+        [
+          look(() => {
+            throw value;
+          }),
+        ],
+        [calls(call(0, "{}")), ["ok", M.end]],
+      );
+      expect((await chat.run("Question").result()).finishReason).toBe("stop");
+      expect(results(chat)[0]).toMatch(/^{"error":"/);
+      expectConsistent(chat);
+    }
+  });
+
   it("leaves calls of tools without execute to the caller", async () => {
     const { chat } = create(
       [look(() => "seen"), { type: "function", function: { name: "ask" } }],
@@ -123,6 +145,20 @@ describe("a run", () => {
     expect(
       await outcome(false, { onStep: ({ index }: { index: number }) => (index === 2 ? "stop" : undefined) }),
     ).toEqual(["stopped", 2]);
+  });
+
+  it("does not wait for the hook after an abort", async () => {
+    for (const end of ["signal", "dispose"]) {
+      const abort = new AbortController();
+      const { chat } = create([look(() => "x")], [calls(call(0, "{}")), ["ok", M.end]]);
+      const onStep = () => {
+        setTimeout(() => (end === "signal" ? abort.abort() : void chat.dispose()), 1);
+        return new Promise<undefined>(() => {});
+      };
+      const { finishReason, steps } = await chat.run("Question", { onStep, signal: abort.signal }).result();
+      expect([finishReason, steps.length]).toEqual(["abort", 1]);
+      expectConsistent(chat);
+    }
   });
 
   it("goes on with messages of the hook", async () => {
