@@ -64,7 +64,10 @@ export type SendOptions<Value = unknown> = TurnOptions<Value> &
     signal?: AbortSignal;
   };
 
-/** Text is a message of the user. Results of tools are messages of role "tool". */
+/**
+ * Text is a message of the user. Results of tools are messages of role "tool". An empty array goes on with a conversation
+ * whose last message is one of these.
+ */
 export type SendInput = string | Message | readonly Message[];
 
 /** What a chat goes on with that comes from a file, besides its messages. */
@@ -163,7 +166,10 @@ export class Chat {
    */
   send<const Value = unknown>(input: SendInput, options: SendOptions<Value> = {}): ReplyStream<Value> {
     // Copied at once, so that what the caller does with the objects later does not matter.
-    const request = attempt(() => ({ messages: parseInput(input), turn: this.parseOptions(options) }));
+    const request = attempt(() => ({
+      messages: parseInput(input, this.history),
+      turn: this.parseOptions(options),
+    }));
     const usage = emptyUsage();
     const answer: Answer = (deliver) => this.answer(request, usage, deliver);
     // The format's own type comes out of it, as far as TypeScript can know.
@@ -178,7 +184,7 @@ export class Chat {
   run(input: SendInput, options: RunOptions = {}): RunStream {
     const request = attempt(() => {
       const { limits, rest } = parseRun(definedEntries(options, "options"));
-      return { messages: parseInput(input), turn: this.parseOptions(rest), limits };
+      return { messages: parseInput(input, this.history), turn: this.parseOptions(rest), limits };
     });
     const usage = emptyUsage();
     return new RunStream(
@@ -194,7 +200,7 @@ export class Chat {
    * @throws K2Error `invalid-argument` for what `send` would reject.
    */
   async contextUse(input?: SendInput, options: SendOptions = {}): Promise<ContextUse> {
-    const messages = input === undefined ? [] : parseInput(input);
+    const messages = input === undefined ? [] : parseInput(input, this.history);
     const turn = this.parseOptions(options);
     const { segments } = this.prompt([...this.history, ...messages], turn);
     const ids = await this.prompts.encode(segments, turn.signal);
@@ -227,12 +233,13 @@ export class Chat {
    * Writes the conversation to a file: its messages, the definitions of its tools, and what the session has computed. From
    * it `model.restoreChat` makes a chat that goes on without computing anything again. The file takes the place of `path`
    * in one step, as by `session.save`. A chat without an answer so far has only messages to write.
-   * @throws K2Error what `session.save` throws; `invalid-state` while an answer or a run is under way.
+   * In a run it is for `onStep`, which has to wait for it: what is saved there goes on with `run([])`.
+   * @throws K2Error what `session.save` throws; `invalid-state` while an answer is under way, or a step of a run.
    */
   async save(path: string, options: CallOptions = {}): Promise<void> {
     refuseUnknownKeys(requireObject(options, "options"), SAVE_KEYS, "options");
     const signal = checkSignal(options.signal);
-    const controller = this.begin(undefined, "save");
+    const controller = this.begin(this.activeRun, "save");
     const stopListening = forwardAbort(signal, controller);
     try {
       const nextCall = Math.max(this.nextCall, canonicalToolCalls(this.history).nextCall);

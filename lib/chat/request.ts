@@ -4,14 +4,20 @@
 import { invalidArgument } from "../check";
 import { type Message, parseMessage, parseMessages } from "../template/message";
 
-/** The messages of an input. */
-export function parseInput(input: unknown): Message[] {
+/**
+ * The messages of an input.
+ * @param history An empty input goes on with it, where its last message waits for an answer.
+ */
+export function parseInput(input: unknown, history: readonly Message[]): Message[] {
   if (typeof input === "string") return [{ role: "user", content: input }];
   if (!Array.isArray(input)) {
     if (typeof input === "object" && input !== null) return [parseMessage(input, "message")];
     throw invalidArgument("a string, a message or an array of messages", "input", input);
   }
-  if (input.length === 0) throw invalidArgument("at least one message", "input", input);
+  const waits = history.at(-1)?.role === "user" || history.at(-1)?.role === "tool";
+  if (input.length === 0 && !waits) {
+    throw invalidArgument("at least one message, or a history that waits for an answer,", "input", input);
+  }
   return parseMessages(input);
 }
 

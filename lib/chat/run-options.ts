@@ -27,7 +27,9 @@ export type StepDecision = "stop" | readonly Message[] | undefined;
 export type RunOptions = SendOptions & {
   /** Most answers, at least 1. Default 300. */
   maxSteps?: number;
-  /** Ends a run whose answers make the same calls this many times in a row, before they are executed. Default 3. */
+  /**
+   * Ends a run whose answers make the same calls this many times in a row, before they are executed; at least 2, default 3.
+   */
   maxRepeats?: number;
   /**
    * Compacts the conversation between steps, so that a run can go on past the context: `{}` with all defaults. Without it
@@ -80,6 +82,12 @@ export interface RunLimits {
   onStep: RunOptions["onStep"];
 }
 
+function parseRepeats(value: unknown): number {
+  if (value === undefined) return 3;
+  if (Number.isSafeInteger(value) && (value as number) >= 2) return value as number;
+  throw invalidArgument("an integer of at least 2", "maxRepeats", value);
+}
+
 /** Separates the options of a run from those of its answers. */
 export function parseRun(options: Record<string, unknown>): { limits: RunLimits; rest: SendOptions } {
   const { maxSteps, maxRepeats, compact, onStep, ...rest } = options;
@@ -88,7 +96,7 @@ export function parseRun(options: Record<string, unknown>): { limits: RunLimits;
   }
   const limits = {
     maxSteps: parseLimit(maxSteps, "maxSteps", 300),
-    maxRepeats: parseLimit(maxRepeats, "maxRepeats", 3),
+    maxRepeats: parseRepeats(maxRepeats),
     compact: compact === undefined ? undefined : parseCompact(compact, "compact"),
     onStep: onStep as RunOptions["onStep"],
   };

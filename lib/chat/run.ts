@@ -1,6 +1,7 @@
 // The loop of an agent: answer, execute the calls, answer again. The history is consistent at every moment that a caller
 // can see: once an answer with calls is in it, all of them have results, except those that the caller is to answer.
 
+import { invalidArgument } from "../check";
 import { addUsage, emptyUsage } from "../generate/part";
 import type { Message } from "../template/message";
 import type { ReportedToolCall } from "../tools/call-parser";
@@ -75,6 +76,9 @@ export async function* runSteps(
       if (signal.aborted) reason = "abort";
       const canGoOn = reason === undefined || reason === "stop";
       if (decision === "stop" && canGoOn) reason = "stopped";
+      if (decision !== undefined && decision !== "stop" && !Array.isArray(decision)) {
+        throw invalidArgument('"stop", an array of messages or undefined', "the result of onStep", decision);
+      }
       const added = Array.isArray(decision) && canGoOn && decision.length > 0 ? host.parse(decision) : [];
       if (added.length > 0) reason = undefined;
       if (reason === undefined && steps.length >= limits.maxSteps) {

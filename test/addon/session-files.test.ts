@@ -366,7 +366,44 @@ describe("saving", () => {
   );
 });
 
+const CITY = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
+
 describe("a chat", () => {
+  it("is saved in the middle of a run, and the run goes on from there", { timeout: 120_000 }, async () => {
+    await using model = await loadModel(demoModelPath, { threads: 1 });
+    const tools: Tool[] = [
+      {
+        type: "function",
+        function: { name: "get_weather", description: "Get the current weather in a city", parameters: CITY },
+        execute: ({ city }) => ({ city, temp_c: city.length, sky: "clear" }),
+      },
+    ];
+    const options = { temperature: 0, maxTokens: 200 } as const;
+    const files: string[] = [];
+    await using chat = model.createChat({ tools, ...options });
+    const { finishReason } = await chat
+      .run("Compare the weather in Oslo and Rome.", {
+        toolChoice: "required",
+        onStep: async ({ index, results }) => {
+          if (results.length === 0) return undefined;
+          files.push(join(folder, `step-${index}`));
+          await chat.save(files.at(-1)!);
+          return undefined;
+        },
+      })
+      .result();
+    expect([finishReason, files.length > 0]).toEqual(["stop", true]);
+    for (const file of files) {
+      await using restored = await model.restoreChat(file, { tools, ...options });
+      const rest = await restored.run([]).result();
+      expect(rest.finishReason).toBe("stop");
+      expect(restored.messages).toEqual(chat.messages);
+      // Nothing is computed again but what is new.
+      expect(rest.steps[0]!.reply.usage.cachedTokens).toBeGreaterThan(100);
+      expect((await failure(restored.send([]).reply())).code).toBe("invalid-argument");
+    }
+  });
+
   const weather: Tool = {
     type: "function",
     function: {

@@ -61,7 +61,7 @@ describe("greedy answers", () => {
       }
     });
 
-    it("first logits agree", async () => {
+    it("first logits agree", { timeout: 240_000 }, async () => {
       for (const prompt of greedy.prompts.filter(({ first_logits }) => first_logits !== undefined)) {
         using session = model.createSession();
         const logits = await session.evaluate(prompt.prompt_ids);

@@ -76,7 +76,9 @@ describe("contextUse", () => {
 
   it("refuses what send refuses", async () => {
     const { chat } = create();
-    await expect(chat.contextUse([])).rejects.toThrow("at least one message for input");
+    await expect(chat.contextUse([])).rejects.toThrow(
+      "at least one message, or a history that waits for an answer, for input",
+    );
     await expect(chat.contextUse({ role: "tool", tool_call_id: "x", content: "" })).rejects.toThrow(
       "the id of an earlier tool call for messages[0].tool_call_id",
     );

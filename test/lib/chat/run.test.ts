@@ -142,6 +142,8 @@ describe("a run", () => {
     expect(await outcome(false, { maxSteps: 5 })).toEqual(["max-steps", 5]);
     expect(await outcome(true, {})).toEqual(["repeated-calls", 3]);
     expect(await outcome(true, { maxRepeats: 7 })).toEqual(["repeated-calls", 7]);
+    await expect(outcome(true, { maxRepeats: 1 })).rejects.toThrow("an integer of at least 2 for maxRepeats");
+    await expect(outcome(false, { onStep: () => "STOP" })).rejects.toThrow("the result of onStep");
     expect(
       await outcome(false, { onStep: ({ index }: { index: number }) => (index === 2 ? "stop" : undefined) }),
     ).toEqual(["stopped", 2]);
