@@ -11,21 +11,18 @@ import {
 } from "../check";
 import type { Compaction } from "../compact/compact-options";
 import { K2Error } from "../errors";
-import { type ClosedThinking, generate } from "../generate/generate";
 import { emptyUsage, type FinishReason, type StreamPart, type Usage } from "../generate/part";
-import type { TokenSource } from "../generate/token-source";
 import type { SampledToken, SamplingOptions } from "../sampling";
 import type { Routing, RoutingOptions } from "../session/routing";
 import type { CallOptions, SessionTimings } from "../session/session";
 import { canonicalToolCalls } from "../template/call-ids";
 import type { ChatTemplate, RenderOptions } from "../template/chat-template";
 import { type Message, parseMessages } from "../template/message";
-import { encodeSegments, opensThinking, PromptEncoder, type Segment } from "../template/segments";
+import { PromptEncoder, type Segment } from "../template/segments";
 import type { ToolDefinition } from "../template/tool-definition";
-import { createKimiK2CallParser } from "../tools/kimi-k2-call-parser";
-import type { ThinkingState } from "../tools/turn-grammar";
+import { type AnswerContext, type AnswerRequest, generateAnswer } from "./answer";
 import { type CompactHost, type CompactOptions, compactHistory, makeRoom, parseCompact } from "./compact";
-import { type ContextUse, contextFull, contextUse } from "./context-use";
+import { type ContextUse, contextUse } from "./context-use";
 import type { ChatEngine, ChatSession } from "./engine";
 import { ChatGrammars } from "./grammars";
 import { type ChatNote, encodeChatNote } from "./note";
@@ -41,7 +38,6 @@ import {
   type RunResult,
   RunStream,
 } from "./run-options";
-import { endOfThinking } from "./thinking-budget";
 import { ChatTimeline } from "./timeline";
 import { type Executor, parseChatTools, type Tool } from "./tool";
 
@@ -85,7 +81,7 @@ export class Chat {
   private readonly prompts: PromptEncoder;
   private readonly defaults: Record<string, unknown>;
   private readonly executors: ReadonlyMap<string, Executor>;
-  private readonly grammars: ChatGrammars;
+  private readonly answers: AnswerContext;
   private readonly history: Message[];
   private readonly timeline: ChatTimeline;
   /** Ends the answer that runs; undefined between answers. */
@@ -115,7 +111,9 @@ export class Chat {
     const { definitions, executors } = parseChatTools(tools ?? []);
     this.tools = definitions;
     this.executors = executors;
-    this.grammars = new ChatGrammars(engine, definitions);
+    const { prompts, timeline } = this;
+    const grammars = new ChatGrammars(engine, definitions);
+    this.answers = { engine, prompts, timeline, grammars, tools: definitions };
     this.history = messages === undefined ? [] : parseMessages(messages);
     if (system !== undefined) {
       if (this.history[0]?.role === "system") {
@@ -337,7 +335,7 @@ export class Chat {
     try {
       const { signal } = controller;
       const all = [...this.history, ...messages];
-      for await (const part of this.generate({ messages: all, turn, usage, tokens, cut, signal })) {
+      for await (const part of this.generate(all, { turn, usage, tokens, cut, signal })) {
         if (part.type !== "finish") {
           builder.add(part);
         } else {
@@ -367,72 +365,19 @@ export class Chat {
       count: (messages, signal) => this.prompts.count(this.prompt(messages, turn).segments, signal),
       answer: (messages, limits, signal) => {
         const plain: Turn = { ...turn, ...limits, stop: [], toolChoice: "none", format: undefined };
-        return this.generate({ messages, turn: plain, usage: emptyUsage(), signal });
+        return this.generate(messages, { turn: plain, usage: emptyUsage(), signal });
       },
       afterFailure: (error) => this.timeline.afterFailure(error),
     };
   }
 
-  private generate(request: {
-    messages: readonly Message[];
-    turn: Turn;
-    usage: Usage;
-    tokens?: SampledToken[] | undefined;
-    /** Told that the caller's `stop` or `stopTokens` ended the answer. */
-    cut?: () => void;
-    signal: AbortSignal;
-  }): AsyncGenerator<StreamPart, void, undefined> {
-    const { messages, turn, usage, tokens, cut, signal } = request;
-    const { engine } = this;
-    const ends = [...engine.stopTokens, engine.tokenizer.controlId("<|im_end|>")];
-    const { conversation, segments } = this.prompt(messages, turn);
-    const stopTokens = [...new Set([...engine.stopTokens, ...turn.stopTokens])];
+  private generate(
+    messages: readonly Message[],
+    request: Omit<AnswerRequest, "segments" | "firstCallIndex">,
+  ): AsyncGenerator<StreamPart, void, undefined> {
+    const { conversation, segments } = this.prompt(messages, request.turn);
     const firstCallIndex = Math.max(this.nextCall, conversation.nextCall);
-    const thinking = opensThinking(segments) ? "open" : turn.thinking === false ? "over" : "possible";
-    const parser = createKimiK2CallParser({
-      tokenizer: engine.tokenizer,
-      endTokens: stopTokens,
-      tools: this.tools,
-      firstCallIndex,
-      startsThinking: thinking === "open",
-    });
-    const decode = async (maxTokens: number, state: ThinkingState) => {
-      const grammar = await this.grammars.of(turn, state, signal);
-      const by = grammar === undefined ? {} : { grammar, grammarIndex: firstCallIndex };
-      return this.timeline.session.decode({ ...turn.sampling, ...by, maxTokens, stopTokens, signal });
-    };
-    const start = async (): Promise<TokenSource> => {
-      const ids = await this.prompts.encode(segments, signal);
-      usage.promptTokens = usage.totalTokens = ids.length;
-      const room = engine.contextTokens - ids.length;
-      if (room < 0) throw contextFull(ids.length, engine.contextTokens);
-      if (room === 0) return FULL;
-      // Before the prompt is computed: a schema that cannot be enforced is found out at once.
-      await this.grammars.of(turn, thinking, signal);
-      usage.cachedTokens = await this.timeline.prefill(ids, signal);
-      return decode(Math.min(turn.maxTokens, room), thinking);
-    };
-    const closeThinking = async (): Promise<ClosedThinking> => {
-      const ids = encodeSegments(endOfThinking(usage.insertedTokens === 0), engine.tokenizer);
-      const room = Math.min(turn.maxTokens, engine.contextTokens - usage.promptTokens);
-      const maxTokens = room - usage.completionTokens - ids.length;
-      if (maxTokens <= 0) return { ids: [], source: FULL };
-      await this.timeline.session.prefill(ids, { signal });
-      return { ids, source: await decode(maxTokens, "over") };
-    };
-    return generate({
-      start,
-      thinkingBudget: { tokens: turn.maxThinkingTokens, close: closeThinking },
-      parser,
-      usage,
-      stop: turn.stop,
-      signal,
-      onToken: (token) => {
-        tokens?.push(token);
-        if (turn.stopTokens.includes(token.id) && !ends.includes(token.id)) cut?.();
-      },
-      onStopString: cut,
-    });
+    return generateAnswer(this.answers, { ...request, segments, firstCallIndex });
   }
 
   /** @param run The run that an answer belongs to. */
@@ -471,6 +416,3 @@ export class Chat {
 }
 
 const SAVE_KEYS: ReadonlySet<string> = new Set(["signal"]);
-
-/** The decode of a prompt that leaves no room. */
-const FULL: TokenSource = { end: "context-full", async *[Symbol.asyncIterator]() {} };
