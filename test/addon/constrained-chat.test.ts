@@ -174,7 +174,7 @@ describe("calls", () => {
 
   it("of nobody cannot come where nothing is declared", async () => {
     const ids = MARKERS.map((name) => model.tokenizer.controlId(name)!);
-    const logitBias = Object.fromEntries(ids.map((id) => [id, 100]));
+    const logitBias = Object.fromEntries(ids.map((id) => [id, 1000]));
     for (const seed of SEEDS) {
       const reply = await ask({ seed, maxTokens: 30, logprobs: true, logitBias }, {});
       expect(reply.toolCalls).toEqual([]);
@@ -446,7 +446,7 @@ describe("a session", () => {
     using session = model.createSession();
     await session.prefill(prompt());
     const start = session.position;
-    const end = model.tokenizer.controlId("<|im_end|>")!;
+    const logitBias = Object.fromEntries(model.stopTokens.map((id) => [id, -20]));
     const lengths = new Set<number>();
     for (let seed = 1; seed <= 12; seed++) {
       await session.rewind(start);
@@ -455,12 +455,13 @@ describe("a session", () => {
         seed,
         temperature: 100,
         maxTokens: 100,
-        logitBias: { [end]: -20 },
+        logitBias,
       });
       const ids: number[] = [];
       for await (const { id } of stream) ids.push(id);
       expect(model.tokenizer.decode(ids, { controlTokens: "skip" })).toMatch(/^(ab)+$/);
-      expect([stream.end, ids.at(-1)]).toEqual(["stop", end]);
+      expect(stream.end).toBe("stop");
+      expect(model.stopTokens).toContain(ids.at(-1));
       lengths.add(ids.length);
     }
     expect(lengths.size).toBeGreaterThan(1);
