@@ -34,10 +34,25 @@ inline void Fail(const char* file, int line, const std::string& message) {
   if (++Failures() <= 5) std::printf("    %s:%d: %s\n", file, line, message.c_str());
 }
 
+// Arguments are parts of names: those of the tests to run, and behind a dash those of tests to leave out.
+inline bool IsWanted(const char* name, int argc, char** argv) {
+  bool is_named = true;
+  for (int i = 1; i < argc; ++i) {
+    if (argv[i][0] != '-') is_named = false;
+  }
+  for (int i = 1; i < argc; ++i) {
+    const bool is_left_out = argv[i][0] == '-';
+    if (std::strstr(name, argv[i] + is_left_out) == nullptr) continue;
+    if (is_left_out) return false;
+    is_named = true;
+  }
+  return is_named;
+}
+
 inline int RunTests(int argc, char** argv) {
   int passed = 0, failed = 0;
   for (const TestCase& test : AllTests()) {
-    if (argc > 1 && std::strstr(test.name, argv[1]) == nullptr) continue;
+    if (!IsWanted(test.name, argc, argv)) continue;
     Failures() = 0;
     test.run();
     Failures() == 0 ? ++passed : ++failed;
