@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import type { ToolDefinition } from "../../../lib/template/tool-definition";
 import type { CallParserEvent, CallParserOptions, ReportedToolCall } from "../../../lib/tools/call-parser";
 import { createKimiK2CallParser } from "../../../lib/tools/kimi-k2-call-parser";
+import { expectLinearTime } from "../../support/linear-time";
 import { ByteTokenizer, M, PieceTokenizer } from "../support/byte-tokenizer";
 
 type Piece = string | { control: string };
@@ -626,22 +627,13 @@ describe("any tokens at all", () => {
     ];
     for (const [, unit] of hostile) {
       const ids = tokenizer.ids(...unit);
-      const time = (repeats: number) => {
+      expectLinearTime(Math.ceil(6000 / ids.length), (repeats) => {
         const parser = createKimiK2CallParser({ tokenizer, tools: TOOLS });
         for (const id of tokenizer.ids(M.call, "functions.search:0", M.args)) parser.push(id);
         if (unit.length > 1) for (const id of tokenizer.ids(M.endCall)) parser.push(id);
-        // Processor time: other programs of a busy machine do not count.
-        const start = process.cpuUsage();
         for (let i = 0; i < repeats; i += 1) for (const id of ids) parser.push(id);
         parser.finish();
-        return process.cpuUsage(start).user / 1000;
-      };
-      const repeats = Math.ceil(20_000 / ids.length);
-      time(repeats);
-      const short = Math.max(5, Math.min(time(repeats), time(repeats)));
-      const long = Math.min(time(4 * repeats), time(4 * repeats));
-      // Four times the tokens: 4 if linear, 16 if quadratic.
-      expect(long / short).toBeLessThan(10);
+      });
     }
   });
 });
