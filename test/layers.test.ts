@@ -34,19 +34,20 @@ const ROOMS: readonly Room[] = [
   },
 
   { name: "errors", holds: ["lib/errors.ts", "lib/check.ts"], uses: [] },
+  { name: "time slice", holds: ["lib/time-slice.ts"], uses: ["errors"] },
   { name: "contract", holds: ["lib/addon/contract.ts"], uses: [] },
   { name: "addon", holds: ["lib/addon/"], uses: ["errors", "contract"] },
   { name: "sampling", holds: ["lib/sampling.ts"], uses: ["errors"], typesOf: ["contract"] },
   {
     name: "tokenizer",
     holds: ["lib/tokenizer/"],
-    uses: ["errors"],
+    uses: ["errors", "time slice"],
     typesOf: ["checkpoint", "tools", "template"],
   },
   {
     name: "checkpoint",
     holds: ["lib/checkpoint/"],
-    uses: ["errors", "contract"],
+    uses: ["errors", "time slice", "contract"],
     typesOf: ["tokenizer", "tools", "template"],
   },
   {
@@ -58,7 +59,7 @@ const ROOMS: readonly Room[] = [
   {
     name: "template",
     holds: ["lib/template/"],
-    uses: ["errors"],
+    uses: ["errors", "time slice"],
     typesOf: ["tokenizer", "checkpoint", "tools"],
   },
   {
@@ -67,7 +68,7 @@ const ROOMS: readonly Room[] = [
     uses: ["errors", "tools"],
     typesOf: ["tokenizer", "sampling"],
   },
-  { name: "grammar (lib)", holds: ["lib/grammar/"], uses: ["errors"] },
+  { name: "grammar (lib)", holds: ["lib/grammar/"], uses: ["errors", "time slice"] },
   { name: "compact", holds: ["lib/compact/"], uses: ["errors", "template"] },
   {
     name: "chat",

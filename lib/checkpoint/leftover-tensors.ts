@@ -2,11 +2,11 @@
 // rope leftovers, cache scales); every other one would silently change the result, and is refused by name.
 
 import type { K2Error } from "../errors";
+import type { TimeSlice } from "../time-slice";
 import { type CheckpointFile, damaged, unsupported } from "./faults";
 import type { ModelConfig } from "./model-config";
 import type { TensorLayout } from "./tensor-layout";
 import type { TensorTable } from "./tensor-table";
-import type { TimeSlice } from "./time-slice";
 
 /** Leftovers of the rope of other attention kinds, and scales of a quantised KV cache, which this engine has not. */
 const IGNORED = /\.(?:rotary_emb\.inv_freq|k_scale|v_scale|kv_scale)$/;
@@ -34,7 +34,7 @@ export async function checkLeftovers(context: LeftoverContext, slice: TimeSlice)
   const { table } = context;
   const predictionLayers = new Map<number, boolean>();
   for (let id = 0; id < table.count; id++) {
-    if (slice.due) await slice.pause();
+    if (slice.isOver) await slice.pause();
     if (table.used[id] !== 0) continue;
     const name = table.name(id);
     if (isIgnored(context, name, predictionLayers)) continue;

@@ -6,6 +6,7 @@ import { resolve } from "node:path";
 import type { ModelSpec, WeightTable } from "../addon/contract";
 import { checkSignal, invalidArgument, refuseUnknownKeys, requireObject } from "../check";
 import { K2Error } from "../errors";
+import { TimeSlice } from "../time-slice";
 import { ConfigReader } from "./config-reader";
 import { damaged, fileFault, fileIn, printable } from "./faults";
 import { fileSize, type JsonObject, readJsonFile } from "./json-file";
@@ -13,7 +14,6 @@ import { type ModelConfig, parseModelConfig } from "./model-config";
 import { toModelSpec } from "./model-spec";
 import { type Report, readShards, type WeightFile } from "./shards";
 import type { StorageShare } from "./storage-shares";
-import { TimeSlice } from "./time-slice";
 import { buildWeightTable } from "./weight-table";
 
 /** How far opening has come. */
@@ -67,6 +67,9 @@ export interface Checkpoint {
   readonly textFiles: TextFiles;
 }
 
+/** A step is one entry of a header, a microsecond or so. */
+const STEPS_PER_LOOK = 8;
+
 /**
  * Opens a checkpoint folder. Rejects with a K2Error: `invalid-checkpoint` and `unsupported-checkpoint` name file and
  * tensor or key; `io` when the system cannot read a file; `aborted`; `invalid-argument` for a wrong `folder`.
@@ -75,7 +78,7 @@ export async function openCheckpoint(folder: string, options: OpenOptions = {}):
   const path = checkFolderName(folder);
   const { onProgress, signal } = checkOptions(options);
   const report: Report = (phase, bytes, total) => onProgress?.({ phase, bytes, total });
-  const slice = new TimeSlice(signal);
+  const slice = new TimeSlice("opening the checkpoint", signal, STEPS_PER_LOOK);
   await checkFolder(path);
   const configFile = fileIn(path, "config.json");
   const config = parseModelConfig(await readJsonFile(configFile), configFile);

@@ -3,11 +3,11 @@
 // against the file before it is used. One linear pass over the bytes, in time slices.
 
 import type { FileHandle } from "node:fs/promises";
+import type { TimeSlice } from "../time-slice";
 import { type CheckpointFile, damaged } from "./faults";
 import type { JsonStream } from "./json-stream";
 import { STORED_TYPES, type StoredType } from "./stored-type";
 import { MAX_RANK, type TensorTable } from "./tensor-table";
-import type { TimeSlice } from "./time-slice";
 
 /** The limit of the format's own reader. */
 const MAX_HEADER_BYTES = 100_000_000;
@@ -60,7 +60,7 @@ export async function readHeader(
 ): Promise<void> {
   const { stream, table, slice } = reading;
   await stream.open(shard.handle, shard.file, 8, 8 + headerBytes);
-  slice.renew();
+  slice.checkAbort();
   const extents = new Extents(table, 8 + headerBytes, shard);
   const entry = new HeaderEntry(stream, shard.bytes - 8 - headerBytes);
   let hasMetadata = false;
@@ -93,7 +93,7 @@ export async function readHeader(
         extents.add(id);
         stream.tensor = undefined;
       }
-      if (slice.due) await slice.pause();
+      if (slice.isOver) await slice.pause();
     } while (stream.takeIf(","));
     stream.take("}");
   }
@@ -115,7 +115,7 @@ async function skipMetadata({ stream, slice }: HeaderReading): Promise<void> {
     stream.string("a key of __metadata__");
     stream.take(":");
     stream.string("a string in __metadata__");
-    if (slice.due) await slice.pause();
+    if (slice.isOver) await slice.pause();
   } while (stream.takeIf(","));
   stream.take("}");
 }
@@ -267,7 +267,7 @@ class Extents {
         });
       }
       end = begin + table.bytes[id]!;
-      if (slice.due) await slice.pause();
+      if (slice.isOver) await slice.pause();
     }
     if (end !== shard.bytes) {
       throw damaged({ file, expected: `${end} bytes, all of them in tensors,`, got: `${shard.bytes} bytes` });
@@ -294,7 +294,7 @@ class Extents {
         for (let at = start; at < stop; at++) {
           const takeLeft = left < middle && (right === stop || this.follows(from[left]!, from[right]!));
           to[at] = takeLeft ? from[left++]! : from[right++]!;
-          if (slice.due) await slice.pause();
+          if (slice.isOver) await slice.pause();
         }
       }
       [from, to] = [to, from];

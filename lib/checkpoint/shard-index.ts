@@ -2,10 +2,10 @@
 // of bytes) or, without one, the single model.safetensors. Shard names are names of files in the folder, nothing else.
 
 import type { FileHandle } from "node:fs/promises";
+import type { TimeSlice } from "../time-slice";
 import { type CheckpointFile, damaged, printable } from "./faults";
 import type { JsonStream } from "./json-stream";
 import { TensorTable } from "./tensor-table";
-import type { TimeSlice } from "./time-slice";
 
 export const INDEX_NAME = "model.safetensors.index.json";
 export const SINGLE_NAME = "model.safetensors";
@@ -31,7 +31,7 @@ export async function readShardIndex(
     throw damaged({ file, expected: `at most ${MAX_INDEX_BYTES} bytes`, got: `${bytes} bytes` });
   }
   await stream.open(handle, file, 0, bytes);
-  slice.renew();
+  slice.checkAbort();
   let index: ShardIndex | undefined;
   stream.take("{");
   if (!stream.takeIf("}")) {
@@ -46,7 +46,7 @@ export async function readShardIndex(
         if (index !== undefined) throw stream.fault("one weight_map", "a second one");
         index = await readWeightMap(file, bytes, stream, slice);
       }
-      if (slice.due) await slice.pause();
+      if (slice.isOver) await slice.pause();
     } while (stream.takeIf(","));
     stream.take("}");
   }
@@ -98,7 +98,7 @@ async function readWeightMap(
       table.indexFile[current] = number;
     }
     stream.tensor = undefined;
-    if (slice.due) await slice.pause();
+    if (slice.isOver) await slice.pause();
   } while (stream.takeIf(","));
   stream.take("}");
   return { table, shards };

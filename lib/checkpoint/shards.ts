@@ -3,13 +3,13 @@
 
 import { readdir } from "node:fs/promises";
 import type { K2Error } from "../errors";
+import type { TimeSlice } from "../time-slice";
 import { type CheckpointFile, damaged, fileFault, fileIn } from "./faults";
 import { fileSize, openFile } from "./json-file";
 import { JsonStream } from "./json-stream";
 import { type OpenShard, readHeader, readHeaderLength } from "./safetensors";
 import { INDEX_NAME, readShardIndex, type ShardIndex, SINGLE_NAME } from "./shard-index";
 import { TensorTable } from "./tensor-table";
-import type { TimeSlice } from "./time-slice";
 
 /** Called with the phase, and how much of its total is done. */
 export type Report = (phase: "index" | "headers" | "check", bytes: number, total: number) => void;
@@ -106,7 +106,7 @@ async function findShards(
       throw damaged({ file, expected, got: "no such file" });
     }
     files.push({ ...file, bytes });
-    if (slice.due) await slice.pause();
+    if (slice.isOver) await slice.pause();
   }
   return files;
 }

@@ -2,6 +2,7 @@
 // forward pass. Nothing is used before its name, type, shape and place were checked.
 
 import { WEIGHT_FIELDS, WeightField, WeightSlot, type WeightTable } from "../addon/contract";
+import type { TimeSlice } from "../time-slice";
 import { expectedWeights } from "./expected-weights";
 import type { CheckpointFile } from "./faults";
 import { checkLeftovers } from "./leftover-tensors";
@@ -9,7 +10,6 @@ import type { ModelConfig } from "./model-config";
 import { type StorageShare, StorageShares } from "./storage-shares";
 import { findLayout, moduleName } from "./tensor-layout";
 import type { TensorTable } from "./tensor-table";
-import type { TimeSlice } from "./time-slice";
 import { WeightForms } from "./weight-forms";
 
 export interface CheckedWeights {
@@ -43,7 +43,7 @@ export async function buildWeightTable(
       forms.resolve(weight, moduleName(layout, weight), rows, count * WEIGHT_FIELDS);
       shares.add(rows, count * WEIGHT_FIELDS);
       count++;
-      if (slice.due) await slice.pause();
+      if (slice.isOver) await slice.pause();
     }
   }
   if (config.tie_word_embeddings) {

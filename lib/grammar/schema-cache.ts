@@ -27,7 +27,7 @@ export function schemaGrammar(schema: unknown, name: string): GrammarProgram {
 }
 
 /**
- * The same in slices of about 2 ms. Requests for equal schemas share the work; it ends early when all of them are aborted.
+ * The same in slices of about 1 ms. Requests for equal schemas share the work; it ends early when all of them are aborted.
  * The schema must not change meanwhile.
  * @throws K2Error as `compileSchema`, and `aborted`.
  */

@@ -2,8 +2,8 @@
 // encoded with special tokens switched off. Text between two control tokens is one string for the tokenizer, as in the
 // published pipeline, where a merge may cross from the template's words into the user's.
 
-import { setImmediate as nextTurn } from "node:timers/promises";
 import { K2Error } from "../errors";
+import { TimeSlice } from "../time-slice";
 
 export type Segment =
   /** A control token by its name. Which names there are is a matter of the family. */
@@ -48,7 +48,7 @@ export class PromptEncoder {
     this.tokenizer = tokenizer;
   }
 
-  /** Rejects with the tokenizer's `aborted` error or the signal's reason when the signal fires. */
+  /** Rejects with `aborted` when the signal fires. */
   async encode(segments: readonly Segment[], signal?: AbortSignal): Promise<Int32Array> {
     const { parts, texts } = await this.encodeRuns(segments, signal);
     this.previous = texts;
@@ -65,13 +65,10 @@ export class PromptEncoder {
   private async encodeRuns(segments: readonly Segment[], signal: AbortSignal | undefined) {
     const texts = new Map<string, Int32Array>();
     const parts: Int32Array[] = [];
-    let sliceStart = performance.now();
+    const slice = new TimeSlice("encoding the prompt", signal);
     for (const run of runsOf(segments)) {
-      if (performance.now() - sliceStart > SLICE_MS) {
-        await nextTurn();
-        signal?.throwIfAborted();
-        sliceStart = performance.now();
-      }
+      // Looking up the runs of a prompt of 256K tokens takes many milliseconds.
+      if (slice.isOver) await slice.pause();
       if (!run.isText) {
         parts.push(idOf(run, this.tokenizer));
         continue;
@@ -84,9 +81,6 @@ export class PromptEncoder {
     return { parts, texts };
   }
 }
-
-/** Looking up the runs of a prompt of 256K tokens takes many milliseconds; the event loop gets its turn in between. */
-const SLICE_MS = 2;
 
 interface Run {
   isText: boolean;

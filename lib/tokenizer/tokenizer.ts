@@ -5,10 +5,10 @@ import { join } from "node:path";
 
 import { checkSignal, requireObject } from "../check";
 import { K2Error } from "../errors";
+import { TimeSlice } from "../time-slice";
 import { Encoder } from "./encoder";
 import { SpecialTokens } from "./special-tokens";
 import { StreamingTextDecoder } from "./text-decoder";
-import { TimeSlice } from "./time-slice";
 import {
   CONFIGURATION_FILE,
   parseConfiguration,
@@ -63,7 +63,7 @@ export class Tokenizer {
 
   /**
    * Loads `tiktoken.model` and `tokenizer_config.json` of a checkpoint folder, or their contents. Yields to the event
-   * loop about every 2 ms. Throws `missing-tokenizer` where a file is absent, `invalid-checkpoint` where one is damaged
+   * loop about every millisecond. Throws `missing-tokenizer` where a file is absent, `invalid-checkpoint` where one is damaged
    * (both name it in `details.file`), `io`, `aborted` or `invalid-argument`.
    */
   static async load(source: string | TokenizerFiles, options: LoadTokenizerOptions): Promise<Tokenizer> {
@@ -127,15 +127,15 @@ export class Tokenizer {
     return encoder.finish();
   }
 
-  /** Like `encode`, in slices of about 2 ms. Any number may run at once. */
+  /** Like `encode`, in slices of about 1 ms. Any number may run at once. */
   async encodeAsync(text: string, options: EncodeOptions = {}): Promise<Int32Array> {
     checkText(text);
     checkOptions(options, ["signal"]);
-    const slice = new TimeSlice("Encoding", checkSignal(options.signal));
+    const slice = new TimeSlice("encoding", checkSignal(options.signal));
     const encoder = new Encoder(this.vocabulary);
     encoder.begin(text);
     while (!encoder.step()) {
-      if (slice.over) await slice.pause();
+      if (slice.isOver) await slice.pause();
     }
     return encoder.finish();
   }
@@ -161,15 +161,15 @@ export class Tokenizer {
     return new Uint8Array(this.viewOfToken(id, false));
   }
 
-  /** The bytes of all ordinary tokens: token i has [offsets[i], offsets[i + 1]) of the pool. In slices of about 2 ms. */
+  /** The bytes of all ordinary tokens: token i has [offsets[i], offsets[i + 1]) of the pool. In slices of about 1 ms. */
   async tokenTable(): Promise<{ pool: Uint8Array; offsets: Uint32Array }> {
     const { vocabulary } = this;
-    const slice = new TimeSlice("Reading the vocabulary", undefined);
+    const slice = new TimeSlice("reading the vocabulary");
     const pool = new Uint8Array(vocabulary.byteCount);
     const offsets = new Uint32Array(vocabulary.size + 1);
     for (let first = 0; first < vocabulary.size; first += TOKENS_PER_CHECK) {
       vocabulary.copyBytes(first, Math.min(first + TOKENS_PER_CHECK, vocabulary.size), pool, offsets);
-      if (slice.over) await slice.pause();
+      if (slice.isOver) await slice.pause();
     }
     return { pool, offsets };
   }

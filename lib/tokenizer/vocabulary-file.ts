@@ -2,8 +2,8 @@
 // that is refused with file and line, because one wrong rank shifts the meaning of every id behind it.
 
 import { K2Error } from "../errors";
+import { TimeSlice } from "../time-slice";
 import { printable } from "./printable";
-import { TimeSlice } from "./time-slice";
 import { MAX_TOKEN_BYTES, Vocabulary } from "./vocabulary";
 
 /** Largest `tiktoken.model` that is read. Kimi's has 2.8 MB. */
@@ -36,14 +36,14 @@ export interface ParseVocabularyOptions {
 
 /**
  * Parses the bytes of a `tiktoken.model`; `file` names them in errors. Lines may stand in any order. Yields to the event
- * loop about every 2 ms. Every violation is a K2Error `invalid-checkpoint` with `details.file` and `details.line`.
+ * loop about every millisecond. Every violation is a K2Error `invalid-checkpoint` with `details.file` and `details.line`.
  */
 export async function parseVocabulary(
   content: Uint8Array,
   file: string,
   options: ParseVocabularyOptions = {},
 ): Promise<Vocabulary> {
-  const slice = new TimeSlice("Loading the tokenizer", options.signal);
+  const slice = new TimeSlice("loading the tokenizer", options.signal);
   if (content.length > MAX_VOCABULARY_FILE_BYTES) {
     throw new K2Error(
       "invalid-checkpoint",
@@ -65,7 +65,7 @@ export async function parseVocabulary(
   const parser = new LineParser(content, file, vocabulary);
   for (let line = 1; line <= lines; line++) {
     parser.parseLine(line);
-    if (line % LINES_PER_CHECK === 0 && slice.over) await slice.pause();
+    if (line % LINES_PER_CHECK === 0 && slice.isOver) await slice.pause();
   }
   checkSingleBytes(vocabulary, file);
   return vocabulary;
@@ -76,7 +76,7 @@ async function countLines(content: Uint8Array, slice: TimeSlice): Promise<number
   let lines = 0;
   for (let at = 0; at < content.length; at++) {
     if (content[at] === LINE_FEED) lines++;
-    if (at % BYTES_PER_CHECK === 0 && slice.over) await slice.pause();
+    if (at % BYTES_PER_CHECK === 0 && slice.isOver) await slice.pause();
   }
   return content.length > 0 && content[content.length - 1] !== LINE_FEED ? lines + 1 : lines;
 }

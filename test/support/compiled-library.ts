@@ -22,10 +22,10 @@ export interface Measured {
   readonly peakRss: number;
 }
 
-/** Compiles lib/checkpoint and the three files that it uses into `folder`. */
+/** Compiles lib/checkpoint and the four files that it uses into `folder`. */
 export function compileCheckpointRoom(folder: string): void {
   const room = readdirSync(join(PROJECT, "lib/checkpoint")).map((name) => `checkpoint/${name}`);
-  for (const name of ["errors.ts", "check.ts", "addon/contract.ts", ...room]) {
+  for (const name of ["errors.ts", "check.ts", "time-slice.ts", "addon/contract.ts", ...room]) {
     const { outputText } = transpileModule(readFileSync(join(PROJECT, "lib", name), "utf8"), {
       compilerOptions: { module: ModuleKind.CommonJS, target: ScriptTarget.ES2022 },
     });

@@ -98,7 +98,9 @@ describe("progress and abort", () => {
       const bytes = reports.map((progress) => progress.bytes);
       expect(bytes).toEqual(bytes.toSorted((a, b) => a - b));
     }
-    expect(seen.filter(({ phase }) => phase === "headers").map(({ bytes }) => bytes)).toHaveLength(3);
+    // One at the end of each file; pauses may add some.
+    const headers = seen.filter(({ phase }) => phase === "headers").map(({ bytes }) => bytes);
+    expect(new Set(headers).size).toBeGreaterThanOrEqual(3);
     expect(seen.at(-1)).toEqual({ phase: "check", bytes: total, total });
   });
 

@@ -9,8 +9,8 @@ import { JsonStream } from "../../../lib/checkpoint/json-stream";
 import { readHeader, readHeaderLength } from "../../../lib/checkpoint/safetensors";
 import { STORED_TYPES } from "../../../lib/checkpoint/stored-type";
 import { TensorTable } from "../../../lib/checkpoint/tensor-table";
-import { TimeSlice } from "../../../lib/checkpoint/time-slice";
 import { K2Error } from "../../../lib/errors";
+import { TimeSlice } from "../../../lib/time-slice";
 import { seededRandom } from "../../support/random";
 import { encodeFile, type HeaderEntry } from "../../support/safetensors-writer";
 import { temporaryFolder } from "../../support/write-checkpoint";
@@ -27,7 +27,7 @@ async function readFile(content: Uint8Array): Promise<TensorTable> {
     const headerBytes = await readHeaderLength(shard);
     const table = new TensorTable(headerBytes);
     const stream = new JsonStream();
-    const reading = { stream, table, slice: new TimeSlice(undefined) };
+    const reading = { stream, table, slice: new TimeSlice("opening the checkpoint") };
     await readHeader(reading, shard, 0, headerBytes, () => {
       const id = table.add(stream.text, stream.textStart, stream.textEnd);
       if (id < 0) throw stream.fault("each tensor once", "a second one");
