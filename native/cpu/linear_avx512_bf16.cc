@@ -16,6 +16,7 @@ namespace avx512_bf16 {
 namespace {
 
 #include "cpu/lanes_avx512.inl.h"
+#include "cpu/sum_each_avx512.inl.h"
 
 K2_INLINE F PairDotBroadcast(F line, const uint8_t* x, F sum) {
   int32_t pair;

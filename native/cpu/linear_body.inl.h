@@ -12,6 +12,19 @@
 #include "cpu/linear_decode.inl.h"
 #include "cpu/linear_multiply.inl.h"
 
+// Addresses of a block's rows. Those past the last one repeat it: nothing is read outside of the weight, and
+// what they yield is not used.
+void FindBlockRows(const uint8_t* data, int64_t row_bytes, const RowBlock& b, const uint8_t** rows) {
+  for (int i = 0; i < kBlockRows; ++i) {
+    const int64_t row = b.first_row + i < b.weight->rows ? b.first_row + i : b.weight->rows - 1;
+    rows[i] = data + row * row_bytes;
+  }
+}
+
+#if defined(K2_PAIR_DOT)
+#include "cpu/linear_rows_bf16.inl.h"
+#endif
+
 template <class Mode, Storage S>
 void MultiplyRows(const RowBlock& b) {
   constexpr int64_t kUnitColumns = Mode::kPairUnits ? 2 : 1;
@@ -19,14 +32,10 @@ void MultiplyRows(const RowBlock& b) {
   const Weight& w = *b.weight;
   const int64_t row_bytes = w.row_bytes();
   const int64_t scale_row_bytes = w.scale_columns() * StorageBytes(w.scale_storage);
-  // Lanes past the last row repeat it: nothing is read outside of the weight, and the lanes are not used.
   const uint8_t* rows[kBlockRows];
   const uint8_t* scale_rows[kBlockRows];
-  for (int i = 0; i < kBlockRows; ++i) {
-    const int64_t row = b.first_row + i < w.rows ? b.first_row + i : w.rows - 1;
-    rows[i] = w.data + row * row_bytes;
-    scale_rows[i] = w.scales + row * scale_row_bytes;
-  }
+  FindBlockRows(w.data, row_bytes, b, rows);
+  FindBlockRows(w.scales, scale_row_bytes, b, scale_rows);
   alignas(64) float panel[kPanelUnits * kBlockRows];
   alignas(64) float scales[kScaleSteps * kBlockRows];
   for (float& scale : scales) scale = 1.0f;
@@ -81,6 +90,7 @@ void MultiplyStored(const RowBlock& b) {
 
 void MultiplyRowBlock(const RowBlock& b) {
 #if defined(K2_PAIR_DOT)
+  if (b.format == ActivationFormat::kPairs && b.weight->storage == Storage::kBf16) return MultiplyBf16Rows(b);
   if (b.format == ActivationFormat::kPairs || b.format == ActivationFormat::kNibblePairs) {
     return MultiplyStored<PairMode>(b);
   }

@@ -1,5 +1,7 @@
 // 16 floats in a 512-bit register; AVX-512 F, BW, DQ, VL. What each name means: vectors_scalar.inl.h.
 
+#include "cpu/sum_each_avx512.inl.h"
+
 using Floats = __m512;
 constexpr int kLanes = 16;
 constexpr int kScoreRows = 2;
@@ -55,20 +57,4 @@ inline void StoreBf16x8(uint16_t* y, const float* x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(y), _mm256_cvtepi32_epi16(result));
 }
 
-// Four registers to one: quarter g of the result holds 4 partial sums of the g-th.
-inline Floats SumQuarters(Floats a, Floats b, Floats c, Floats d) {
-  const Floats ab = Add(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
-  const Floats cd = Add(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
-  return Add(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
-}
-
-// A transposition of 16 x 16 that adds at each of its four steps: 15 additions for 16 sums.
-inline void SumEach(const Floats* sums, float* out) {
-  const Floats q0 = SumQuarters(sums[0], sums[4], sums[8], sums[12]);
-  const Floats q1 = SumQuarters(sums[1], sums[5], sums[9], sums[13]);
-  const Floats q2 = SumQuarters(sums[2], sums[6], sums[10], sums[14]);
-  const Floats q3 = SumQuarters(sums[3], sums[7], sums[11], sums[15]);
-  const Floats q01 = Add(_mm512_unpacklo_ps(q0, q1), _mm512_unpackhi_ps(q0, q1));
-  const Floats q23 = Add(_mm512_unpacklo_ps(q2, q3), _mm512_unpackhi_ps(q2, q3));
-  Store(out, Add(_mm512_shuffle_ps(q01, q23, 0x44), _mm512_shuffle_ps(q01, q23, 0xee)));
-}
+inline void SumEach(const Floats* sums, float* out) { Store(out, SumsOf(sums)); }
