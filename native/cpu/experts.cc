@@ -165,15 +165,26 @@ void CpuExperts::GateAndUp(std::span<const Group> groups) {
           BlockOf(gate, block, gate_format, scratch_.Rows(gate_format), group.count, gate_sums);
       RowBlock up_block = BlockOf(up, block, up_format, scratch_.Rows(up_format), group.count, up_sums);
       gate_block.chosen = up_block.chosen = group.tokens;
-      gate_block.next = RowBlockBytes(up, block * kBlockRows);
-      if (block + 1 < last) {
-        up_block.next = RowBlockBytes(gate, (block + 1) * kBlockRows);
-      } else if (next_task >= 0) {
-        up_block.next = RowBlockBytes(*groups[static_cast<size_t>(next_task / tasks)].expert->gate,
-                                      next_task % tasks * per_task * kBlockRows);
+      const Expert* next = group.expert;
+      int64_t next_row = (block + 1) * kBlockRows;
+      if (block + 1 == last) {
+        next = next_task < 0 ? nullptr : groups[static_cast<size_t>(next_task / tasks)].expert;
+        next_row = next_task % tasks * per_task * kBlockRows;
       }
-      kernels.row_block(gate_block);
-      kernels.row_block(up_block);
+      const bool may_pair = gate_format == up_format && gate.storage == up.storage;
+      if (may_pair && kernels.gains_by_pairs(gate, gate_format, group.count)) {
+        if (next != nullptr) {
+          gate_block.next = RowBlockBytes(*next->gate, next_row);
+          up_block.next = RowBlockBytes(*next->up, next_row);
+        }
+        const RowBlock pair[] = {gate_block, up_block};
+        kernels.row_block_pair(pair);
+      } else {
+        gate_block.next = RowBlockBytes(up, block * kBlockRows);
+        if (next != nullptr) up_block.next = RowBlockBytes(*next->gate, next_row);
+        kernels.row_block(gate_block);
+        kernels.row_block(up_block);
+      }
       elementwise_.swiglu(gate_sums, up_sums, group.count * kBlockRows, gate_sums);
       StoreHidden(group, hidden_format, block, gate_sums);
     }
@@ -205,40 +216,55 @@ void CpuExperts::Down(std::span<const Group> groups, const Tensor& y) {
     pairs += group.count;
     block_bytes += kBlockRows * group.expert->down->row_bytes();
   }
-  const int64_t blocks = Blocks(*groups[0].expert->down);
-  const int64_t per_task = BlocksPerTask(block_bytes, pairs / static_cast<int64_t>(groups.size()));
+  const Weight& any = *groups[0].expert->down;
+  const int64_t blocks = Blocks(any);
+  const int64_t width =
+      kernels.gains_by_pairs(any, kernels.format(any, false), scratch_.slab_tokens()) ? 2 : 1;
+  const int64_t per_task =
+      (BlocksPerTask(block_bytes, pairs / static_cast<int64_t>(groups.size())) + width - 1) / width * width;
 
-  ForAhead(scratch_.pool(), (blocks + per_task - 1) / per_task,
-           [&](int64_t task, int64_t next_task, int thread) {
-             float* const sums = scratch_.Sums(thread, 0);
-             const int64_t last = std::min(blocks, (task + 1) * per_task);
-             for (int64_t block = task * per_task; block < last; ++block) {
-               const int64_t first_row = block * kBlockRows,
-                             next_block = block + 1 < last ? block + 1 : next_task * per_task;
-               for (size_t i = 0; i < groups.size(); ++i) {
-                 const Group& group = groups[i];
-                 const Weight& down = *group.expert->down;
-                 RowBlock b = BlockOf(down, block, kernels.format(down, false),
-                                      {group.hidden, group.hidden_stride}, group.count, sums);
-                 if (i + 1 < groups.size()) {
-                   b.next = RowBlockBytes(*groups[i + 1].expert->down, first_row);
-                 } else if (next_block >= 0) {
-                   b.next = RowBlockBytes(*groups[0].expert->down, next_block * kBlockRows);
-                 }
-                 kernels.row_block(b);
-                 const int64_t rows = std::min<int64_t>(kBlockRows, down.rows - first_row);
-                 for (int64_t t = 0; t < group.count; ++t) {
-                   const float* const sum = sums + t * kBlockRows;
-                   float* const out = y.row(group.tokens == nullptr ? t : group.tokens[t]) + first_row;
-                   if (group.weights == nullptr) {
-                     std::memcpy(out, sum, sizeof(float) * static_cast<size_t>(rows));
-                   } else {
-                     for (int64_t n = 0; n < rows; ++n) out[n] += group.weights[t] * sum[n];
-                   }
-                 }
-               }
-             }
-           });
+  ForAhead(
+      scratch_.pool(), (blocks + per_task - 1) / per_task, [&](int64_t task, int64_t next_task, int thread) {
+        const int64_t last = std::min(blocks, (task + 1) * per_task);
+        for (int64_t block = task * per_task; block < last; block += width) {
+          const int64_t count = std::min(width, last - block);
+          const int64_t next_block = block + width < last ? block + width
+                                     : next_task >= 0     ? next_task * per_task
+                                                          : blocks;
+          for (size_t i = 0; i < groups.size(); ++i) {
+            const Group& group = groups[i];
+            const Weight& down = *group.expert->down;
+            RowBlock pair[2];
+            for (int64_t j = 0; j < count; ++j) {
+              pair[j] =
+                  BlockOf(down, block + j, kernels.format(down, false), {group.hidden, group.hidden_stride},
+                          group.count, scratch_.Sums(thread, static_cast<int>(j)));
+              if (i + 1 < groups.size()) {
+                pair[j].next = RowBlockBytes(*groups[i + 1].expert->down, (block + j) * kBlockRows);
+              } else if (next_block + j < blocks) {
+                pair[j].next = RowBlockBytes(any, (next_block + j) * kBlockRows);
+              }
+            }
+            MultiplyBlocks(kernels, pair, count);
+            for (int64_t j = 0; j < count; ++j) AddToRows(group, pair[j], y);
+          }
+        }
+      });
+}
+
+// Writes (one group of all tokens) or adds (routed experts, with their weights) what a block of `down`
+// yields.
+void CpuExperts::AddToRows(const Group& group, const RowBlock& block, const Tensor& y) {
+  const int64_t rows = std::min<int64_t>(kBlockRows, block.weight->rows - block.first_row);
+  for (int64_t t = 0; t < group.count; ++t) {
+    const float* const sum = block.out + t * kBlockRows;
+    float* const out = y.row(group.tokens == nullptr ? t : group.tokens[t]) + block.first_row;
+    if (group.weights == nullptr) {
+      std::memcpy(out, sum, sizeof(float) * static_cast<size_t>(rows));
+    } else {
+      for (int64_t n = 0; n < rows; ++n) out[n] += group.weights[t] * sum[n];
+    }
+  }
 }
 
 }  // namespace k2

@@ -48,6 +48,7 @@ class CpuExperts {
   void GateAndUp(std::span<const Group> groups);
   void StoreHidden(const Group& group, ActivationFormat format, int64_t block, const float* h) const;
   void Down(std::span<const Group> groups, const Tensor& y);
+  static void AddToRows(const Group& group, const RowBlock& block, const Tensor& y);
 
   LinearScratch& scratch_;
   const ElementwiseKernels elementwise_;

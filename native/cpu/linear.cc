@@ -17,27 +17,37 @@ void LinearSlab(LinearScratch& scratch, const Tensor& x, const Weight& w, bool f
   const PackedRows packed = scratch.Rows(format);
 
   const int64_t blocks = (w.rows + kBlockRows - 1) / kBlockRows;
-  const int64_t per_task = BlocksPerTask(kBlockRows * w.row_bytes(), x.rows);
+  const int64_t width = kernels.gains_by_pairs(w, format, x.rows) ? 2 : 1;
+  const int64_t per_task = (BlocksPerTask(kBlockRows * w.row_bytes(), x.rows) + width - 1) / width * width;
   ForAhead(scratch.pool(), (blocks + per_task - 1) / per_task,
            [&](int64_t task, int64_t next_task, int thread) {
-             float* const sums = scratch.Sums(thread, 0);
              const int64_t last = std::min(blocks, (task + 1) * per_task);
-             for (int64_t block = task * per_task; block < last; ++block) {
-               const int64_t next = block + 1 < last ? block + 1 : next_task * per_task;
-               const int64_t first_row = block * kBlockRows;
-               kernels.row_block({.weight = &w,
-                                  .first_row = first_row,
-                                  .format = format,
-                                  .x = packed.rows,
-                                  .x_stride = packed.stride,
-                                  .chosen = nullptr,
-                                  .count = x.rows,
-                                  .out = sums,
-                                  .next = next >= 0 ? RowBlockBytes(w, next * kBlockRows) : PrefetchRange{}});
-               const int64_t rows = std::min<int64_t>(kBlockRows, w.rows - first_row);
-               for (int64_t t = 0; t < x.rows; ++t) {
-                 std::memcpy(y.row(t) + first_row, sums + t * kBlockRows,
-                             sizeof(float) * static_cast<size_t>(rows));
+             for (int64_t first = task * per_task; first < last; first += width) {
+               const int64_t count = std::min(width, last - first);
+               const int64_t next_first = first + width < last ? first + width
+                                          : next_task >= 0     ? next_task * per_task
+                                                               : blocks;
+               RowBlock pair[2];
+               for (int64_t i = 0; i < count; ++i) {
+                 const int64_t next = next_first + i;
+                 pair[i] = {.weight = &w,
+                            .first_row = (first + i) * kBlockRows,
+                            .format = format,
+                            .x = packed.rows,
+                            .x_stride = packed.stride,
+                            .chosen = nullptr,
+                            .count = x.rows,
+                            .out = scratch.Sums(thread, static_cast<int>(i)),
+                            .next = next < blocks ? RowBlockBytes(w, next * kBlockRows) : PrefetchRange{}};
+               }
+               MultiplyBlocks(kernels, pair, count);
+               for (int64_t i = 0; i < count; ++i) {
+                 const int64_t first_row = pair[i].first_row;
+                 const int64_t rows = std::min<int64_t>(kBlockRows, w.rows - first_row);
+                 for (int64_t t = 0; t < x.rows; ++t) {
+                   std::memcpy(y.row(t) + first_row, pair[i].out + t * kBlockRows,
+                               sizeof(float) * static_cast<size_t>(rows));
+                 }
                }
              }
            });

@@ -128,7 +128,8 @@ K2_INLINE F RoundToBf16(F value) { return {RoundHalf(value.low), RoundHalf(value
 
 }  // namespace
 
-extern const LinearKernels kLinearKernels = {Isa::kAvx2, FormatFor, PackRow, MultiplyRowBlock};
+extern const LinearKernels kLinearKernels = {Isa::kAvx2,           FormatFor,   PackRow, MultiplyRowBlock,
+                                             MultiplyRowBlockPair, GainsByPairs};
 
 }  // namespace avx2
 }  // namespace k2

@@ -18,7 +18,8 @@ namespace {
 
 }  // namespace
 
-extern const LinearKernels kLinearKernels = {Isa::kAvx512, FormatFor, PackRow, MultiplyRowBlock};
+extern const LinearKernels kLinearKernels = {Isa::kAvx512,         FormatFor,   PackRow, MultiplyRowBlock,
+                                             MultiplyRowBlockPair, GainsByPairs};
 
 }  // namespace avx512
 }  // namespace k2

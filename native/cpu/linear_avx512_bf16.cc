@@ -71,7 +71,8 @@ K2_INLINE void StorePairs(F x, bool nibble_order, uint8_t* out) {
 
 }  // namespace
 
-extern const LinearKernels kLinearKernels = {Isa::kAvx512Bf16, FormatFor, PackRow, MultiplyRowBlock};
+extern const LinearKernels kLinearKernels = {Isa::kAvx512Bf16,     FormatFor,   PackRow, MultiplyRowBlock,
+                                             MultiplyRowBlockPair, GainsByPairs};
 
 }  // namespace avx512_bf16
 }  // namespace k2

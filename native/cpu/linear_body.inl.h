@@ -25,77 +25,110 @@ void FindBlockRows(const uint8_t* data, int64_t row_bytes, const RowBlock& b, co
 #include "cpu/linear_rows_bf16.inl.h"
 #endif
 
-template <class Mode, Storage S>
-void MultiplyRows(const RowBlock& b) {
+template <class Mode, Storage S, int kBlocks>
+void MultiplyRows(const RowBlock* blocks) {
   constexpr int64_t kUnitColumns = Mode::kPairUnits ? 2 : 1;
   constexpr int64_t kPanelColumns = kPanelUnits * kUnitColumns;
+  const RowBlock& b = blocks[0];
   const Weight& w = *b.weight;
   const int64_t row_bytes = w.row_bytes();
   const int64_t scale_row_bytes = w.scale_columns() * StorageBytes(w.scale_storage);
-  const uint8_t* rows[kBlockRows];
-  const uint8_t* scale_rows[kBlockRows];
-  FindBlockRows(w.data, row_bytes, b, rows);
-  FindBlockRows(w.scales, scale_row_bytes, b, scale_rows);
-  alignas(64) float panel[kPanelUnits * kBlockRows];
-  alignas(64) float scales[kScaleSteps * kBlockRows];
-  for (float& scale : scales) scale = 1.0f;
-  for (int64_t i = 0; i < b.count * kBlockRows; ++i) b.out[i] = 0.0f;
+  const uint8_t* rows[kBlocks][kBlockRows];
+  const uint8_t* scale_rows[kBlocks][kBlockRows];
+  alignas(64) float lines[kBlocks][kPanelUnits * kBlockRows];
+  alignas(64) float scales[kBlocks][kScaleSteps * kBlockRows];
+  PrefetchCursor cursors[kBlocks];
+  for (int i = 0; i < kBlocks; ++i) {
+    FindBlockRows(blocks[i].weight->data, row_bytes, blocks[i], rows[i]);
+    FindBlockRows(blocks[i].weight->scales, scale_row_bytes, blocks[i], scale_rows[i]);
+    for (float& scale : scales[i]) scale = 1.0f;
+    for (int64_t j = 0; j < b.count * kBlockRows; ++j) blocks[i].out[j] = 0.0f;
+    cursors[i] = StartPrefetch(blocks[i].next, (row_bytes + 4 * kWords - 1) / (4 * kWords));
+  }
 
   const bool scaled = S == Storage::kInt4 || S == Storage::kF8E4m3;
   const bool scale_in_panel = scaled && ScalesInsideSteps(w);
-  PrefetchCursor cursor = StartPrefetch(b.next, (row_bytes + 4 * kWords - 1) / (4 * kWords));
   for (int64_t chunk = 0; chunk < w.columns; chunk += kScaleSteps * kStepColumns) {
     const int64_t left = w.columns - chunk;
     const int64_t end = chunk + (left < kScaleSteps * kStepColumns ? left : kScaleSteps * kStepColumns);
     if (scaled && !scale_in_panel) {
-      FillScales(w, b.first_row, scale_rows, chunk, (end - chunk + kStepColumns - 1) / kStepColumns, scales);
+      for (int i = 0; i < kBlocks; ++i) {
+        FillScales(*blocks[i].weight, blocks[i].first_row, scale_rows[i], chunk,
+                   (end - chunk + kStepColumns - 1) / kStepColumns, scales[i]);
+      }
     }
     int64_t column = chunk;
-    if constexpr (kHasDirect<Mode, S>) {
+    if constexpr (kBlocks == 1 && kHasDirect<Mode, S>) {
       const int64_t batches = (end - chunk) * kBits<S> / 32 / kWords;
       if (b.count <= kDirectTokens && batches > 0 && !scale_in_panel) {
-        MultiplyFew<Mode, S>(b, rows, column * kBits<S> / 8, batches, scales, column / kUnitColumns * 4,
-                             &cursor);
+        MultiplyFew<Mode, S>(b, rows[0], column * kBits<S> / 8, batches, scales[0], column / kUnitColumns * 4,
+                             &cursors[0]);
         column += batches * kWords * 32 / kBits<S>;
       }
     }
     for (; column < end; column += kPanelColumns) {
       const int64_t columns = end - column < kPanelColumns ? end - column : kPanelColumns;
-      Unpack<Mode, S>(rows, row_bytes, column * kBits<S> / 8, (columns * kBits<S> + 31) / 32, panel, &cursor);
-      if (scale_in_panel) ScalePanel(w, b.first_row, column, columns, panel);
+      Panels<kBlocks> panels;
+      for (int i = 0; i < kBlocks; ++i) {
+        Unpack<Mode, S>(rows[i], row_bytes, column * kBits<S> / 8, (columns * kBits<S> + 31) / 32, lines[i],
+                        &cursors[i]);
+        if (scale_in_panel) ScalePanel(*blocks[i].weight, blocks[i].first_row, column, columns, lines[i]);
+        panels.lines[i] = lines[i];
+        panels.scales[i] = scales[i] + (column - chunk) / kStepColumns * kBlockRows;
+        panels.sums[i] = blocks[i].out;
+      }
       // Pairs are padded to whole steps, and so is what Unpack wrote.
       const int64_t units =
           Mode::kPairUnits ? (columns + kStepColumns - 1) / kStepColumns * Mode::kStepUnits : columns;
-      MultiplyTokens<Mode>(b, panel, scales + (column - chunk) / kStepColumns * kBlockRows,
-                           column / kUnitColumns * 4, units);
+      MultiplyTokens<Mode>(b, panels, column / kUnitColumns * 4, units);
     }
   }
 }
 
-template <class Mode>
-void MultiplyStored(const RowBlock& b) {
-  switch (b.weight->storage) {
+template <class Mode, int kBlocks>
+void MultiplyStored(const RowBlock* blocks) {
+  switch (blocks[0].weight->storage) {
     case Storage::kBf16:
-      return MultiplyRows<Mode, Storage::kBf16>(b);
+      return MultiplyRows<Mode, Storage::kBf16, kBlocks>(blocks);
     case Storage::kF8E4m3:
-      return MultiplyRows<Mode, Storage::kF8E4m3>(b);
+      return MultiplyRows<Mode, Storage::kF8E4m3, kBlocks>(blocks);
     case Storage::kInt4:
-      return MultiplyRows<Mode, Storage::kInt4>(b);
+      return MultiplyRows<Mode, Storage::kInt4, kBlocks>(blocks);
     case Storage::kF16:
-      return MultiplyRows<FloatMode, Storage::kF16>(b);
+      return MultiplyRows<FloatMode, Storage::kF16, kBlocks>(blocks);
     case Storage::kF32:
-      return MultiplyRows<FloatMode, Storage::kF32>(b);
+      return MultiplyRows<FloatMode, Storage::kF32, kBlocks>(blocks);
   }
 }
 
 void MultiplyRowBlock(const RowBlock& b) {
 #if defined(K2_PAIR_DOT)
   if (b.format == ActivationFormat::kPairs && b.weight->storage == Storage::kBf16) return MultiplyBf16Rows(b);
-  if (b.format == ActivationFormat::kPairs || b.format == ActivationFormat::kNibblePairs) {
-    return MultiplyStored<PairMode>(b);
-  }
+  if (b.format == ActivationFormat::kPairs || b.format == ActivationFormat::kNibblePairs)
+    return MultiplyStored<PairMode, 1>(&b);
 #endif
-  MultiplyStored<FloatMode>(b);
+  MultiplyStored<FloatMode, 1>(&b);
+}
+
+// Where two lines meet every unit of activations, and there are registers for the sums of both.
+bool GainsByPairs(const Weight& w, ActivationFormat format, int64_t count) {
+#if defined(K2_PAIR_DOT)
+  return count > kDirectTokens &&
+         (format == ActivationFormat::kPairs || format == ActivationFormat::kNibblePairs) &&
+         w.storage != Storage::kBf16;
+#else
+  (void)w, (void)format, (void)count;
+  return false;
+#endif
+}
+
+void MultiplyRowBlockPair(const RowBlock* blocks) {
+#if defined(K2_PAIR_DOT)
+  if (GainsByPairs(*blocks[0].weight, blocks[0].format, blocks[0].count))
+    return MultiplyStored<PairMode, 2>(blocks);
+#endif
+  MultiplyRowBlock(blocks[0]);
+  MultiplyRowBlock(blocks[1]);
 }
 
 ActivationFormat FormatFor(const Weight& w, bool full_precision) {

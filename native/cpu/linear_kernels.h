@@ -59,9 +59,21 @@ struct LinearKernels {
   // Stores n floats in a format; n up to the next multiple of 8 is filled with zeros.
   void (*pack)(ActivationFormat format, const float* x, int64_t n, uint8_t* out);
   void (*row_block)(const RowBlock& block);
+  // Two blocks with activations, format, columns and storage in common, side by side: each line of
+  // activations is then loaded once for both. Each block gets the bits that it gets alone.
+  void (*row_block_pair)(const RowBlock* blocks);
+  // Whether `count` tokens gain by it.
+  bool (*gains_by_pairs)(const Weight& weight, ActivationFormat format, int64_t count);
 };
 
 const LinearKernels& LinearKernelsFor(Isa isa);
+
+// One block, or two that may be a pair.
+inline void MultiplyBlocks(const LinearKernels& kernels, const RowBlock* blocks, int64_t count) {
+  if (count == 2 && kernels.gains_by_pairs(*blocks[0].weight, blocks[0].format, blocks[0].count))
+    return kernels.row_block_pair(blocks);
+  for (int64_t i = 0; i < count; ++i) kernels.row_block(blocks[i]);
+}
 
 // Bytes from one packed row to the next: whole steps, and an odd number of cache lines, so that the same
 // column of several tokens never competes for one set of the first-level cache.

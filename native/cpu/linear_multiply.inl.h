@@ -5,16 +5,27 @@ constexpr int kPanelUnits = 128;
 // multiplications.
 constexpr int kDirectTokens = 4;
 
+// Panels of one or two row blocks, with the scales of their steps and where their sums are.
+template <int kBlocks>
+struct Panels {
+  const float* lines[kBlocks];
+  const float* scales[kBlocks];
+  float* sums[kBlocks];  // [token][16]
+};
+
 // sums[t] += scale * (the panel's step times the activations of token t), for kSteps steps. They run side by
 // side to hide the latency of their sums but are added in order, so the number of steps leaves no trace in
-// the result.
-template <class Mode, int kTokens, int kSteps>
-K2_INLINE void MultiplySteps(const float* panel, const float* scales, const uint8_t* const* x, F* sums) {
-  F parts[kSteps][kTokens];
+// the result. Nor does the number of blocks: two share each load of an activation.
+template <class Mode, int kTokens, int kSteps, int kBlocks>
+K2_INLINE void MultiplySteps(const Panels<kBlocks>& panels, const uint8_t* const* x) {
+  F parts[kSteps][kBlocks][kTokens];
   K2_UNROLL
   for (int s = 0; s < kSteps; ++s) {
     K2_UNROLL
-    for (int t = 0; t < kTokens; ++t) parts[s][t] = Zero();
+    for (int b = 0; b < kBlocks; ++b) {
+      K2_UNROLL
+      for (int t = 0; t < kTokens; ++t) parts[s][b][t] = Zero();
+    }
   }
   // The same columns of the next panel: by then other tokens have pushed them out, and the hardware does not
   // see streams as short as a panel.
@@ -27,98 +38,113 @@ K2_INLINE void MultiplySteps(const float* panel, const float* scales, const uint
     K2_UNROLL
     for (int s = 0; s < kSteps; ++s) {
       const int unit = s * Mode::kStepUnits + u;
+      F lines[kBlocks];
       K2_UNROLL
-      for (int t = 0; t < kTokens; ++t) {
-        parts[s][t] = Mode::Dot(parts[s][t], Load(panel + unit * kBlockRows), x[t] + 4 * unit);
-      }
+      for (int b = 0; b < kBlocks; ++b) lines[b] = Load(panels.lines[b] + unit * kBlockRows);
+      K2_UNROLL
+      for (int t = 0; t < kTokens; ++t)
+        Mode::template DotEach<kBlocks, kTokens>(lines, x[t] + 4 * unit, parts[s], t);
     }
   }
   K2_UNROLL
   for (int s = 0; s < kSteps; ++s) {
     K2_UNROLL
-    for (int t = 0; t < kTokens; ++t) sums[t] = Fma(parts[s][t], Load(scales + s * kBlockRows), sums[t]);
+    for (int b = 0; b < kBlocks; ++b) {
+      const F scale = Load(panels.scales[b] + s * kBlockRows);
+      K2_UNROLL
+      for (int t = 0; t < kTokens; ++t) {
+        float* const sum = panels.sums[b] + t * kBlockRows;
+        Store(sum, Fma(parts[s][b][t], scale, Load(sum)));
+      }
+    }
   }
 }
 
 // A step that K ends inside of (floats only; pairs are padded with zeros).
 template <class Mode, int kTokens>
 void MultiplyPartOfStep(const float* panel, const float* scales, const uint8_t* const* x, int64_t units,
-                        F* sums) {
+                        float* sums) {
   for (int t = 0; t < kTokens; ++t) {
     F part = Zero();
     for (int64_t u = 0; u < units; ++u) part = Mode::Dot(part, Load(panel + u * kBlockRows), x[t] + 4 * u);
-    sums[t] = Fma(part, Load(scales), sums[t]);
+    Store(sums + t * kBlockRows, Fma(part, Load(scales), Load(sums + t * kBlockRows)));
   }
 }
 
-// One panel times one tile of tokens, added to their rows of `out`.
-template <class Mode, int kTokens>
-void MultiplyPanel(const float* panel, const float* scales, const uint8_t* const* x_rows, int64_t x_offset,
-                   int64_t units, float* out) {
-  constexpr int kSideBySide = kTokens == 1 ? kSideBySideSteps : kTokens == 2 ? (kSideBySideSteps + 1) / 2 : 1;
-  const uint8_t* x[kTokens];
-  F sums[kTokens];
+template <class Mode, int kTokens, int kBlocks>
+K2_INLINE void Advance(int steps, Panels<kBlocks>* panels, const uint8_t** x) {
   K2_UNROLL
-  for (int t = 0; t < kTokens; ++t) {
-    x[t] = x_rows[t] + x_offset;
-    sums[t] = Load(out + t * kBlockRows);
+  for (int b = 0; b < kBlocks; ++b) {
+    panels->lines[b] += steps * Mode::kStepUnits * kBlockRows;
+    panels->scales[b] += steps * kBlockRows;
   }
+  K2_UNROLL
+  for (int t = 0; t < kTokens; ++t) x[t] += 4 * steps * Mode::kStepUnits;
+}
+
+// One panel of each block times one tile of tokens. Not inline: the addresses of the tokens need all
+// registers there are.
+template <class Mode, int kTokens, int kBlocks>
+__attribute__((noinline)) void MultiplyPanel(Panels<kBlocks> panels, const uint8_t* const* x_rows,
+                                             int64_t x_offset, int64_t units) {
+  constexpr int kSideBySide = kBlocks > 1    ? 1
+                              : kTokens == 1 ? kSideBySideSteps
+                              : kTokens == 2 ? (kSideBySideSteps + 1) / 2
+                                             : 1;
+  const uint8_t* x[kTokens];
+  K2_UNROLL
+  for (int t = 0; t < kTokens; ++t) x[t] = x_rows[t] + x_offset;
   int64_t steps = units / Mode::kStepUnits;
   for (; steps >= kSideBySide; steps -= kSideBySide) {
-    MultiplySteps<Mode, kTokens, kSideBySide>(panel, scales, x, sums);
-    panel += kSideBySide * Mode::kStepUnits * kBlockRows;
-    scales += kSideBySide * kBlockRows;
-    K2_UNROLL
-    for (int t = 0; t < kTokens; ++t) x[t] += 4 * kSideBySide * Mode::kStepUnits;
+    MultiplySteps<Mode, kTokens, kSideBySide, kBlocks>(panels, x);
+    Advance<Mode, kTokens>(kSideBySide, &panels, x);
   }
   for (; steps > 0; --steps) {
-    MultiplySteps<Mode, kTokens, 1>(panel, scales, x, sums);
-    panel += Mode::kStepUnits * kBlockRows;
-    scales += kBlockRows;
-    K2_UNROLL
-    for (int t = 0; t < kTokens; ++t) x[t] += 4 * Mode::kStepUnits;
+    MultiplySteps<Mode, kTokens, 1, kBlocks>(panels, x);
+    Advance<Mode, kTokens>(1, &panels, x);
   }
   const int64_t rest = units % Mode::kStepUnits;
-  if (rest != 0) MultiplyPartOfStep<Mode, kTokens>(panel, scales, x, rest, sums);
-  K2_UNROLL
-  for (int t = 0; t < kTokens; ++t) Store(out + t * kBlockRows, sums[t]);
+  if (rest == 0) return;
+  for (int b = 0; b < kBlocks; ++b) {
+    MultiplyPartOfStep<Mode, kTokens>(panels.lines[b], panels.scales[b], x, rest, panels.sums[b]);
+  }
 }
 
-using MultiplyFunction = void (*)(const float*, const float*, const uint8_t* const*, int64_t, int64_t,
-                                  float*);
+template <int kBlocks>
+using MultiplyFunction = void (*)(Panels<kBlocks>, const uint8_t* const*, int64_t, int64_t);
 
-template <class Mode>
-MultiplyFunction MultiplyFor(int tokens) {
-  static constexpr MultiplyFunction kFunctions[] = {
-    MultiplyPanel<Mode, 1>,
-    MultiplyPanel<Mode, 2>,
+template <class Mode, int kBlocks>
+MultiplyFunction<kBlocks> MultiplyFor(int tokens) {
+  static constexpr MultiplyFunction<kBlocks> kFunctions[] = {
+    MultiplyPanel<Mode, 1, kBlocks>,
+    MultiplyPanel<Mode, 2, kBlocks>,
 #if K2_TILE_TOKENS > 2
-    MultiplyPanel<Mode, 3>,
-    MultiplyPanel<Mode, 4>,
+    MultiplyPanel<Mode, 3, kBlocks>,
+    MultiplyPanel<Mode, 4, kBlocks>,
 #endif
 #if K2_TILE_TOKENS > 4
-    MultiplyPanel<Mode, 5>,
-    MultiplyPanel<Mode, 6>,
+    MultiplyPanel<Mode, 5, kBlocks>,
+    MultiplyPanel<Mode, 6, kBlocks>,
 #endif
 #if K2_TILE_TOKENS > 6
-    MultiplyPanel<Mode, 7>,
-    MultiplyPanel<Mode, 8>,
+    MultiplyPanel<Mode, 7, kBlocks>,
+    MultiplyPanel<Mode, 8, kBlocks>,
 #endif
   };
   return kFunctions[tokens - 1];
 }
 
-template <class Mode>
-void MultiplyTokens(const RowBlock& b, const float* panel, const float* scales, int64_t x_offset,
-                    int64_t units) {
+template <class Mode, int kBlocks>
+void MultiplyTokens(const RowBlock& b, const Panels<kBlocks>& panels, int64_t x_offset, int64_t units) {
   // Tiles of nearly equal size: 9 tokens cost less as 5 + 4 than as 8 + 1.
   const int64_t tiles = (b.count + K2_TILE_TOKENS - 1) / K2_TILE_TOKENS;
   for (int64_t tile = 0, first = 0; tile < tiles; ++tile) {
     const int64_t last = b.count * (tile + 1) / tiles;
     const uint8_t* x[K2_TILE_TOKENS];
     for (int64_t t = first; t < last; ++t) x[t - first] = b.x + (b.chosen ? b.chosen[t] : t) * b.x_stride;
-    MultiplyFor<Mode>(static_cast<int>(last - first))(panel, scales, x, x_offset, units,
-                                                      b.out + first * kBlockRows);
+    Panels<kBlocks> of_tile = panels;
+    for (float*& sums : of_tile.sums) sums += first * kBlockRows;
+    MultiplyFor<Mode, kBlocks>(static_cast<int>(last - first))(of_tile, x, x_offset, units);
     first = last;
   }
 }

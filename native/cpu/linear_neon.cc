@@ -137,7 +137,8 @@ K2_INLINE F RoundToBf16(F value) {
 
 }  // namespace
 
-extern const LinearKernels kLinearKernels = {Isa::kNeon, FormatFor, PackRow, MultiplyRowBlock};
+extern const LinearKernels kLinearKernels = {Isa::kNeon,           FormatFor,   PackRow, MultiplyRowBlock,
+                                             MultiplyRowBlockPair, GainsByPairs};
 
 }  // namespace neon
 }  // namespace k2

@@ -2,10 +2,12 @@
 // one instruction, so rows are used as they lie in memory and nothing has to be transposed. Up to 16
 // (row, token) pairs have their sums in registers; at the end of a chunk of columns the lanes of each are
 // added up.
-//   result = sum over chunks in order of (sum over lanes, as a tree, of (sum over the chunk's steps in order))
+//   result = sum over chunks in order of (sum over lanes, as a tree, of (sum over the chunk's steps in
+//   order))
 // The order depends on K alone: tiles of rows and tokens leave no trace.
 // Bound: memory up to about 8 tokens, then multiply-adds: at most 17 loads for 16 of them.
-// Error against the exact sum over the same activations: at most (kChunkSteps + 5 + K / 2048) eps32 * sum |x w|.
+// Error against the exact sum over the same activations: at most (kChunkSteps + 5 + K / 2048) eps32 * sum |x
+// w|.
 
 constexpr int64_t kChunkSteps = 64;  // 2048 columns: those of 4 tokens and 4 rows fill the first-level cache
 constexpr int64_t kStepBytes = 2 * kStepColumns;
@@ -15,9 +17,9 @@ constexpr int StepsPerPrefetch(int64_t tokens) { return tokens == 1 ? 1 : 4; }
 K2_INLINE F PairDot(F sum, U a, U b) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
 
 struct ColumnRange {
-  int64_t offset;   // bytes
-  int64_t steps;    // whole ones
-  __mmask32 rest;   // columns of a last step that K ends inside of
+  int64_t offset;  // bytes
+  int64_t steps;   // whole ones
+  __mmask32 rest;  // columns of a last step that K ends inside of
 };
 
 // One step of kRows rows and kTokens tokens.

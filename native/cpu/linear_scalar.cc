@@ -87,7 +87,8 @@ K2_INLINE F RoundToBf16(const F& value) {
 
 }  // namespace
 
-extern const LinearKernels kLinearKernels = {Isa::kScalar, FormatFor, PackRow, MultiplyRowBlock};
+extern const LinearKernels kLinearKernels = {Isa::kScalar,         FormatFor,   PackRow, MultiplyRowBlock,
+                                             MultiplyRowBlockPair, GainsByPairs};
 
 }  // namespace scalar
 }  // namespace k2
