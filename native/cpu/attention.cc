@@ -32,6 +32,7 @@ int64_t Layout(const AttentionSizes& sizes, uint8_t* memory, AttentionScratch& o
   const int64_t weights =
       (PadTo(sizes.nope, kQueryTile) + PadTo(sizes.value, kQueryTile)) * sizes.rank_width();
   take(out.rows, kPositionBlock + 1, sizeof(void*));
+  take(out.ahead, kPositionBlock, sizeof(void*));
   take(out.zeros, sizes.cache_width(), sizeof(uint16_t));
   take(out.scores, (kPositionBlock + 1) * kQueryTile, sizeof(float));
   take(out.shares, kPositionBlock * kQueryTile, kOperandBytes);

@@ -88,16 +88,22 @@ inline void AbsorbedAttention(const AttentionTask& task, const AttentionSizes& s
   for (int64_t q = 0; q < task.rows * heads; q += kTile) {
     ClearTile(columns, scratch.outputs + q * columns, scratch.largest + q, scratch.total + q);
   }
-  for (int64_t start = 0; start < first_position + task.rows; start += kPositionBlock) {
+  const int64_t positions = first_position + task.rows, tiles = task.rows * heads / kTile;
+  for (int64_t start = 0; start < positions; start += kPositionBlock) {
+    const int64_t next = start + kPositionBlock, next_left = positions - next;
+    RowsAhead ahead = {scratch.ahead, next_left < kPositionBlock ? next_left : kPositionBlock, 0, 0};
+    if (next_left > 0) FindRows(segment.cache, width, next, ahead.n, scratch.ahead);
     // From the last row to the first: each takes the first n of the block and ends them with the row of
     // zeros.
     for (int64_t t = task.rows - 1; t >= 0; --t) {
       const int64_t left = first_position + t + 1 - start, n = left < kPositionBlock ? left : kPositionBlock;
       if (n <= 0) break;
-      if (t == task.rows - 1) FindRows(segment.cache, width, start, n, scratch);
+      if (t == task.rows - 1) FindRows(segment.cache, width, start, n, scratch.rows);
       scratch.rows[n] = scratch.zeros;
       for (int64_t q = t * heads; q < (t + 1) * heads; q += kTile) {
-        ScoreTile(queries + q * width, width, scratch.rows, n, scratch.scores);
+        ahead.first = width / kColumnPad * (q / kTile) / tiles;
+        ahead.last = width / kColumnPad * (q / kTile + 1) / tiles;
+        ScoreTile(queries + q * width, width, scratch.rows, n, scratch.scores, ahead);
         SoftmaxTile(scratch.scores, n, static_cast<float>(p.scale), scratch.largest + q, scratch.total + q,
                     shrink, shares);
         ValueTile(shares, scratch.rows, n, columns, shrink, scratch.outputs + q * columns);

@@ -35,16 +35,17 @@ struct AttentionSizes {
 
 // Memory of one thread. `Operand` is the kernel set's form of a multiplied number, at most 4 bytes.
 struct AttentionScratch {
-  const uint16_t** rows;  // [block + 1] cached rows of the block; absorbed: then `zeros`
-  const uint16_t* zeros;  // [cache_width]
-  float* scores;          // [block + 1, tile]
-  void* shares;           // softmax weights, [block, tile] of at most 4 bytes
-  float* weight_rows;     // [kWeightRows, rank_width]
-  void* queries;          // Operand; absorbed [kAbsorbedQueries, cache_width], expanded [tile, key_width]
-  float* projected;       // [kAbsorbedRows, rank_width]
-  float* outputs;         // absorbed [kAbsorbedQueries, rank_width], expanded [batch_tokens, value_width]
-  float* largest;         // per query: the largest score so far
-  float* total;           // per query: the sum of its shares so far
+  const uint16_t** rows;   // [block + 1] cached rows of the block; absorbed: then `zeros`
+  const uint16_t** ahead;  // [block] those of the next one
+  const uint16_t* zeros;   // [cache_width]
+  float* scores;           // [block + 1, tile]
+  void* shares;            // softmax weights, [block, tile] of at most 4 bytes
+  float* weight_rows;      // [kWeightRows, rank_width]
+  void* queries;           // Operand; absorbed [kAbsorbedQueries, cache_width], expanded [tile, key_width]
+  float* projected;        // [kAbsorbedRows, rank_width]
+  float* outputs;          // absorbed [kAbsorbedQueries, rank_width], expanded [batch_tokens, value_width]
+  float* largest;          // per query: the largest score so far
+  float* total;            // per query: the sum of its shares so far
   void* weights;  // Operand; expanded: W_UK[h], then W_UV[h], each of rows padded to the tile, rank_width
   const uint16_t** keys;    // [block] rows of [nope | rope | zeros] in bf16, key_width
   const uint16_t** values;  // [block + 1] rows in bf16, value_width

@@ -12,12 +12,25 @@
 
 constexpr int kTile = static_cast<int>(kQueryTile);
 
+// Cached rows that come next, asked of memory a little with every pair of rows of the current ones. Their
+// addresses follow each other within a page only, so the hardware does not see them coming.
+struct RowsAhead {
+  const uint16_t* const* rows;
+  int64_t n;
+  int64_t first, last;  // numbers, in whole vectors of kColumnPad, of the part of each row
+};
+constexpr RowsAhead kNoRowsAhead = {nullptr, 0, 0, 0};
+
 // scores[s][j] = queries[j] . rows[s]; width is a multiple of kColumnPad. May write one row behind the n-th.
 inline void ScoreTile(const Operand* queries, int64_t width, const uint16_t* const* rows, int64_t n,
-                      float* scores) {
+                      float* scores, const RowsAhead& ahead = kNoRowsAhead) {
   for (int64_t s = 0; s < n; s += kScoreRows) {
     const uint16_t* row[kScoreRows];
     for (int r = 0; r < kScoreRows; ++r) row[r] = rows[s + r < n ? s + r : s];
+    for (int64_t r = s; r < s + kScoreRows && r < ahead.n; ++r) {
+      for (int64_t i = ahead.first; i < ahead.last; ++i)
+        __builtin_prefetch(ahead.rows[r] + i * kColumnPad, 0, 2);
+    }
     Floats sums[kScoreRows * kTile];
 #pragma GCC unroll 16
     for (int i = 0; i < kScoreRows * kTile; ++i) sums[i] = Fill(0);
@@ -124,13 +137,12 @@ inline void ClearTile(int64_t columns, float* outputs, float* largest, float* to
 }
 
 // Addresses of n cached rows from position `start` on.
-inline void FindRows(const CacheView& cache, int64_t width, int64_t start, int64_t n,
-                     const AttentionScratch& scratch) {
+inline void FindRows(const CacheView& cache, int64_t width, int64_t start, int64_t n, const uint16_t** rows) {
   for (int64_t s = 0; s < n;) {
     const int64_t page = (start + s) / cache.page_tokens, in_page = (start + s) % cache.page_tokens;
     const uint16_t* first = reinterpret_cast<const uint16_t*>(cache.pages.data()[page]) + in_page * width;
     for (int64_t i = in_page; i < cache.page_tokens && s < n; ++i, ++s) {
-      scratch.rows[s] = first;
+      rows[s] = first;
       first += width;
     }
   }
