@@ -3,6 +3,8 @@
 // never crosses lanes and its sum runs through K in the same order whatever T, the neighbours or the threads
 // are:
 //   for each step of 32 columns:  part = sum over the step in order;  result = fma(part, scale, result)
+// BF16 weights, which have no scales, are multiplied as their rows lie where the bf16 dot product can do so
+// (linear_rows_bf16.inl.h).
 // One table of functions per instruction set; the work around the blocks is portable (linear.cc, experts.cc).
 #pragma once
 
