@@ -172,6 +172,7 @@ class Engine {
   std::unique_ptr<KimiK2> model_;
   PrefixCache prefixes_;
   Sampler sampler_;
+  Batcher batcher_;
   std::vector<std::shared_ptr<Session>> active_;  // sessions with a task
   std::vector<float> step_logits_;                // [sessions of the step, V]
   uint64_t lookups_ = 0;

@@ -53,7 +53,7 @@ void Engine::HandleAborts() {
 
 void Engine::Step() {
   const int64_t vocab = spec_.vocab;
-  const std::vector<StepPart> parts = PlanStep(active_, static_cast<size_t>(options_.batch_tokens));
+  const std::vector<StepPart> parts = batcher_.Plan(active_, static_cast<size_t>(options_.batch_tokens));
   step_logits_.resize(parts.size() * static_cast<size_t>(vocab));
 
   Batch batch;
@@ -108,6 +108,8 @@ void Engine::Step() {
   }
   const int64_t elapsed_ns =
       std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start).count();
+  if (status.ok() && !running.empty())
+    batcher_.Record(static_cast<size_t>(decode_tokens), static_cast<size_t>(prefill_tokens), elapsed_ns);
 
   for (size_t i = 0; i < running.size(); ++i) {
     Session& session = *running[i].session;

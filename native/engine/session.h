@@ -109,7 +109,8 @@ struct Session {
   // At most one of these runs.
   std::optional<PrefillTask> prefill;
   std::optional<DecodeTask> decode;
-  bool settled = false;  // the caller has its answer already; what the running step yields is thrown away
+  uint64_t last_step = 0;  // number of the latest step that had rows of it
+  bool settled = false;    // the caller has its answer already; what the running step yields is thrown away
 };
 
 }  // namespace k2
