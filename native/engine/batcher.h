@@ -13,7 +13,8 @@ namespace k2 {
 
 struct StepPart {
   std::shared_ptr<Session> session;
-  // Prefill: how many of the task's next ids. Decode: 1, the pending token.
+  // Prefill: how many of the task's next ids. Decode: the pending token, and later what is guessed to follow
+  // it.
   size_t ids = 0;
 };
 
@@ -32,6 +33,7 @@ class Batcher {
   std::vector<StepPart> Plan(std::span<const std::shared_ptr<Session>> active, size_t most);
   // What a step took.
   void Record(size_t decode_rows, size_t prefill_rows, int64_t ns);
+  const StepTimes& times() const { return times_; }
 
  private:
   StepTimes times_;
