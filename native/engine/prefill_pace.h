@@ -16,7 +16,7 @@ namespace k2 {
 class PrefillPace {
  public:
   // So many rows go in whatever they take: a prefill always advances.
-  static constexpr size_t kLeastRows = 8;
+  static constexpr size_t kLeastRows = 4;
   static constexpr double kMostSlowdown = 4;
   // What decoding takes alone is measured again after so many steps; meanwhile its contexts have grown.
   static constexpr int64_t kRefreshSteps = 64;

@@ -125,7 +125,7 @@ TEST(BatcherStarvesNoSide) {
     EXPECT(clock.decode_rows == 1);
     EXPECT(clock.prefill_rows == 0 || clock.prefill_rows == PrefillPace::kLeastRows);
   }
-  EXPECT(steps <= 800 / 8 + 3);
+  EXPECT(steps <= 800 / static_cast<int>(PrefillPace::kLeastRows) + 5);
   // Steps that are too small for all that have work.
   for (const size_t most : {1, 2, 3, 8}) {
     Clock small(Concave, most);
@@ -159,18 +159,19 @@ TEST(BatcherLetsShortPromptsPassLongOnes) {
     for (const auto& [session, rows] : clock.rows) EXPECT(rows >= 128);
   }
   {
-    clock.cost = Heavy;  // 8 rows a step
+    clock.cost = Heavy;  // kLeastRows a step
     Active active{Decoding(), Prefilling(100000)};
     for (int i = 0; i < 20; ++i) clock.Step(active);
     active.push_back(Prefilling(40));
-    EXPECT(steps_until_done(active, active.back()) <= 40 / 4 + 1);
+    EXPECT(steps_until_done(active, active.back()) <=
+           40 / (static_cast<int>(PrefillPace::kLeastRows) / 2) + 1);
     // Short ones do not stop the long one, even if more of them come than can be done.
     const size_t before = active[1]->prefill->done;
     for (int i = 0; i < 50; ++i) {
       active.push_back(Prefilling(40));
       for (int j = 0; j < 2; ++j) clock.Step(active);
     }
-    EXPECT(active[1]->prefill->done >= before + 15);
+    EXPECT(active[1]->prefill->done >= before + 5);
   }
 }
 
