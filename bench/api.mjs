@@ -45,6 +45,8 @@ export async function measureApi(runs) {
       device: "cpu",
       threads,
       contextTokens: 4096,
+      // One token a pass, in every run.
+      speculation: "off",
     });
     const ids = model.tokenizer.encode(PROMPT);
     await measure(model, ids);

@@ -129,6 +129,8 @@ export interface EngineOptions {
   prefixCacheDirectory: string;
   /** Most bytes of the files in it. */
   prefixCacheDirectoryBytes: number;
+  /** 0 auto (where measured times promise a gain), 1 off. Does not change any bit of the results. */
+  speculation: 0 | 1;
 }
 
 export interface NativeSampling {
@@ -198,6 +200,9 @@ export interface NativeTimings {
   prefillTokens: number;
   decodeNs: number;
   decodeTokens: number;
+  /** Rows of guessed tokens that decoding computed, and those of them that were right. */
+  draftedTokens: number;
+  acceptedTokens: number;
 }
 
 /** What the router chose for T tokens: [T, layers with experts, K] numbers, and for each token whether they are known. */

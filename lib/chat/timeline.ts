@@ -6,6 +6,15 @@ import type { Routing, RoutingOptions, SessionOptions } from "../session/routing
 import type { SessionTimings } from "../session/session";
 import type { ChatEngine, ChatSession } from "./engine";
 
+const NO_TIMINGS: SessionTimings = {
+  prefillMs: 0,
+  prefillTokens: 0,
+  decodeMs: 0,
+  decodeTokens: 0,
+  draftedTokens: 0,
+  acceptedTokens: 0,
+};
+
 export class ChatTimeline {
   /** Calls of `routing` that have the session until this settles, which it does without an error. */
   private reading: Promise<unknown> | undefined;
@@ -23,7 +32,7 @@ export class ChatTimeline {
   }
 
   get timings(): SessionTimings {
-    return this.current?.timings ?? { prefillMs: 0, prefillTokens: 0, decodeMs: 0, decodeTokens: 0 };
+    return this.current?.timings ?? NO_TIMINGS;
   }
 
   async routing(options: RoutingOptions): Promise<Routing> {

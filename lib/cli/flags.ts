@@ -87,6 +87,14 @@ export const MODEL_FLAGS: FlagGroup = {
       option: "batchTokens",
       help: "most tokens of one forward step (default: 512); does not change any result",
     },
+    {
+      name: "speculation",
+      kind: "text",
+      value: "WHEN",
+      choices: ["auto", "off"],
+      option: "speculation",
+      help: "guess tokens from earlier text where that is measured to be faster, or never (default: auto)",
+    },
   ],
 };
 

@@ -60,5 +60,7 @@ function since(before: SessionTimings, after: SessionTimings): SessionTimings {
     prefillTokens: after.prefillTokens - before.prefillTokens,
     decodeMs: after.decodeMs - before.decodeMs,
     decodeTokens: after.decodeTokens - before.decodeTokens,
+    draftedTokens: after.draftedTokens - before.draftedTokens,
+    acceptedTokens: after.acceptedTokens - before.acceptedTokens,
   };
 }

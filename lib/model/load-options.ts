@@ -51,6 +51,12 @@ export interface LoadOptions {
   prefixCacheDirectory?: string;
   /** Most bytes of the files in `prefixCacheDirectory`; the least recently used go first. Default: 8 GiB. */
   prefixCacheDirectoryBytes?: number;
+  /**
+   * "auto" (default): decoding guesses further tokens where the latest ones occurred before on the timeline, and computes
+   * them in the same forward pass, where guesses of this session came true often enough for what such passes were measured
+   * to take, and no other session shares the pass. "off": one token a pass. Does not change any result.
+   */
+  speculation?: "auto" | "off";
   /** Told how far loading has come. What it throws ends loading. */
   onProgress?: (progress: LoadProgress) => void;
   /** Rejects loading with `aborted`. */
@@ -88,10 +94,12 @@ const KEYS: ReadonlySet<string> = new Set<keyof LoadOptions>([
   "prefixCacheBytes",
   "prefixCacheDirectory",
   "prefixCacheDirectoryBytes",
+  "speculation",
   "onProgress",
   "signal",
 ]);
 const ATTENTION = { auto: 0, absorbed: 1, expanded: 2 } as const;
+const SPECULATION = { auto: 0, off: 1 } as const;
 const DEFAULT_CONTEXT = 32_768;
 const DEFAULT_BATCH = 512;
 const DEFAULT_DIRECTORY_BYTES = 8 * 2 ** 30;
@@ -115,10 +123,19 @@ export function checkLoadOptions(value: unknown, devices: readonly Device[]): Ch
     if (typeof got === "number" && Number.isInteger(got) && got >= least && got <= most) return got;
     throw invalidArgument(`an integer of ${least}..${most}`, name, got);
   };
-  const { device: deviceName = "auto", attention = "auto", isa = "", onProgress } = options;
+  const {
+    device: deviceName = "auto",
+    attention = "auto",
+    isa = "",
+    speculation = "auto",
+    onProgress,
+  } = options;
   const device = chooseDevice(deviceName, devices);
   if (typeof attention !== "string" || !Object.hasOwn(ATTENTION, attention)) {
     throw invalidArgument(`one of ${Object.keys(ATTENTION).join(", ")}`, "attention", attention);
+  }
+  if (typeof speculation !== "string" || !Object.hasOwn(SPECULATION, speculation)) {
+    throw invalidArgument(`one of ${Object.keys(SPECULATION).join(", ")}`, "speculation", speculation);
   }
   if (isa !== "" && !device.isas.includes(isa as string)) {
     throw invalidArgument(`one of ${device.isas.join(", ")} on this machine`, "isa", isa);
@@ -145,6 +162,7 @@ export function checkLoadOptions(value: unknown, devices: readonly Device[]): Ch
       prefixCacheDirectory: directory,
       prefixCacheDirectoryBytes:
         integer("prefixCacheDirectoryBytes", Number.MAX_SAFE_INTEGER) ?? DEFAULT_DIRECTORY_BYTES,
+      speculation: SPECULATION[speculation as keyof typeof SPECULATION],
     },
     contextTokens: integer("contextTokens", 1 << 24),
     chatTemplate: checkChatTemplate(options.chatTemplate),

@@ -50,7 +50,12 @@ export interface SessionTimings {
   prefillMs: number;
   prefillTokens: number;
   decodeMs: number;
+  /** Those that stayed: a guess that was wrong is not among them. */
   decodeTokens: number;
+  /** Guessed tokens that went through forward passes ahead of being sampled (`speculation` of `loadModel`). */
+  draftedTokens: number;
+  /** Those of them that were right, and saved a forward pass each. */
+  acceptedTokens: number;
 }
 
 /** What a session needs to know of its model. */
@@ -238,8 +243,8 @@ export class Session {
   }
 
   get timings(): SessionTimings {
-    const { prefillNs, prefillTokens, decodeNs, decodeTokens } = this.native.timings();
-    return { prefillMs: prefillNs / 1e6, prefillTokens, decodeMs: decodeNs / 1e6, decodeTokens };
+    const { prefillNs, decodeNs, ...tokens } = this.native.timings();
+    return { prefillMs: prefillNs / 1e6, decodeMs: decodeNs / 1e6, ...tokens };
   }
 
   /** Ends a running call and gives the memory back. Later calls fail with `invalid-state`; calling it again is fine. */

@@ -132,10 +132,13 @@ Result<EngineOptions> ReadEngineOptions(const Napi::Value& value) {
   options.prefix_cache_bytes = f.Integer("prefixCacheBytes");
   options.prefix_cache_directory = f.Text("prefixCacheDirectory");
   options.prefix_cache_directory_bytes = f.Integer("prefixCacheDirectoryBytes");
+  const int64_t speculation = f.Integer("speculation");
   K2_RETURN_IF_ERROR(f.status());
   if (threads < 1 || threads > 1024) return Expected("1..1024", "threads");
   if (attention < 0 || attention > 2) return Expected("0, 1 or 2", "attention");
+  if (speculation < 0 || speculation > 1) return Expected("0 or 1", "speculation");
   options.threads = static_cast<int>(threads);
+  options.speculation = speculation == 0 ? Speculation::kAuto : Speculation::kOff;
   options.attention = static_cast<AttentionChoice>(attention);
   return options;
 }

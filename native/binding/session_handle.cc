@@ -223,6 +223,8 @@ Napi::Value SessionHandle::GetTimings(const Napi::CallbackInfo& info) {
   set("prefillTokens", timings ? timings->prefill_tokens.load() : 0);
   set("decodeNs", timings ? timings->decode_ns.load() : 0);
   set("decodeTokens", timings ? timings->decode_tokens.load() : 0);
+  set("draftedTokens", timings ? timings->drafted_tokens.load() : 0);
+  set("acceptedTokens", timings ? timings->accepted_tokens.load() : 0);
   return result;
 }
 

@@ -292,6 +292,7 @@ Status Engine::Fork(std::shared_ptr<Session> session, std::function<void(Session
     copy->pending = session->pending;
     copy->restored = session->restored;
     copy->logits = session->logits;
+    copy->record = session->record;
     copy->position.store(session->position.load());
     {
       std::lock_guard lock(mutex_);
@@ -316,7 +317,7 @@ Status Engine::Rewind(std::shared_ptr<Session> session, int64_t position, Status
     status = Post([this, session, position, finish = std::move(finish)] {
       if (position < static_cast<int64_t>(session->tokens.size())) {
         SharePages(*session);
-        session->tokens.resize(static_cast<size_t>(position));
+        session->ForgetTokens(static_cast<size_t>(position));
         session->pending = false;
         session->cache.Truncate(std::min(position, session->cache.length()));
         session->logits.reset();
@@ -420,7 +421,7 @@ Status Engine::StopDecode(std::shared_ptr<Session> session, int64_t kept, Status
       const DecodeTask& task = *session->decode;
       if (kept < task.produced) {
         const int64_t position = task.first_position + kept;
-        session->tokens.resize(static_cast<size_t>(position));
+        session->ForgetTokens(static_cast<size_t>(position));
         session->pending = kept > 0;
         session->cache.Truncate(kept > 0 ? position - 1 : position);
         session->logits = kept > 0 ? nullptr : task.first_logits;
@@ -448,7 +449,7 @@ void Engine::DisposeSession(std::shared_ptr<Session> session) {
     SharePages(*session);
     session->decode.reset();
     session->cache.Truncate(0);
-    session->tokens.clear();
+    session->ForgetTokens(0);
     session->logits.reset();
     std::erase(active_, session);
   }).ok();

@@ -21,6 +21,10 @@
 
 namespace k2 {
 
+// Whether decoding computes rows of guessed tokens: where measured times promise a gain, never, or whenever
+// there is a guess (for tests). Changes no result.
+enum class Speculation { kAuto, kOff, kAlways };
+
 enum class AttentionChoice { kAuto, kAbsorbed, kExpanded };
 
 struct EngineOptions {
@@ -33,6 +37,7 @@ struct EngineOptions {
   int64_t prefix_cache_bytes = 0;           // 0: no prefix cache
   std::string prefix_cache_directory = {};  // empty: none
   int64_t prefix_cache_directory_bytes = int64_t{8} << 30;
+  Speculation speculation = Speculation::kAuto;
 };
 
 Status CheckEngineOptions(const EngineOptions& options);
@@ -131,6 +136,10 @@ class Engine {
   void Step();
   void FinishPrefillPart(Session& session, size_t ids, const float* last_logits);
   void SampleNext(Session& session);
+  // Adds guessed tokens to the parts that decode (engine_draft.cc).
+  void AddGuesses(std::vector<StepPart>& parts);
+  size_t Guess(Session& session, bool is_alone, size_t most_rows);
+  void FinishDecodeRows(Session& session, size_t rows, const float* logits);
   bool KeepGoing(const std::vector<StepPart>& parts);
   void HandleAborts();
   void EndDecode(Session& session, DecodeEnd end, Status status);
@@ -172,8 +181,9 @@ class Engine {
   std::unique_ptr<KimiK2> model_;
   PrefixCache prefixes_;
   Sampler sampler_;
+  Batcher batcher_;
   std::vector<std::shared_ptr<Session>> active_;  // sessions with a task
-  std::vector<float> step_logits_;                // [sessions of the step, V]
+  std::vector<float> step_logits_;                // [rows of decoding and sessions that prefill, V]
   uint64_t lookups_ = 0;
   int64_t bytes_to_store_ = 0;  // pages that wait for the file thread
 

@@ -53,17 +53,22 @@ void Engine::HandleAborts() {
 
 void Engine::Step() {
   const int64_t vocab = spec_.vocab;
-  const std::vector<StepPart> parts = PlanStep(active_, static_cast<size_t>(options_.batch_tokens));
-  step_logits_.resize(parts.size() * static_cast<size_t>(vocab));
+  std::vector<StepPart> parts = batcher_.Plan(active_, static_cast<size_t>(options_.batch_tokens));
+  AddGuesses(parts);
 
   Batch batch;
   std::vector<float*> last_logits;  // of each part; null where it wants none
   int64_t decode_tokens = 0, prefill_tokens = 0;
   float* next_logits = step_logits_.data();
   Status status;
-  for (const StepPart& part : parts) {
+  for (StepPart& part : parts) {
     Session& session = *part.session;
-    if (Status reserved = session.cache.Reserve(static_cast<int64_t>(part.ids)); !reserved.ok()) {
+    Status reserved = session.cache.Reserve(static_cast<int64_t>(part.ids));
+    if (!reserved.ok() && !session.prefill && part.ids > 1) {
+      part.ids = 1;
+      reserved = session.cache.Reserve(1);
+    }
+    if (!reserved.ok()) {
       Settle(session, reserved);
       Rollback(session);
       continue;
@@ -73,9 +78,10 @@ void Engine::Step() {
                   .form = AttentionForm::kAbsorbed,
                   .logits = {nullptr, 0, vocab, vocab}};
     if (!session.prefill) {
-      row.ids = std::span(session.tokens).last(1);
-      row.logits = {next_logits, 1, vocab, vocab};
-      ++decode_tokens;
+      const int64_t rows = static_cast<int64_t>(part.ids);
+      row.ids = rows > 1 ? std::span<const int32_t>(session.decode->rows) : std::span(session.tokens).last(1);
+      row.logits = {next_logits, rows, vocab, vocab};
+      decode_tokens += rows;
     } else {
       const PrefillTask& task = *session.prefill;
       row.ids = std::span(task.ids).subspan(task.done, part.ids);
@@ -90,7 +96,7 @@ void Engine::Step() {
       }
       prefill_tokens += static_cast<int64_t>(part.ids);
     }
-    if (row.logits.data == next_logits) next_logits += vocab;
+    if (row.logits.data == next_logits) next_logits += row.logits.rows * vocab;
     last_logits.push_back(row.logits.rows > 0 ? row.logits.row(row.logits.rows - 1) : nullptr);
     batch.parts.push_back(row);
   }
@@ -108,6 +114,8 @@ void Engine::Step() {
   }
   const int64_t elapsed_ns =
       std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start).count();
+  if (status.ok() && !running.empty())
+    batcher_.Record(static_cast<size_t>(decode_tokens), static_cast<size_t>(prefill_tokens), elapsed_ns);
 
   for (size_t i = 0; i < running.size(); ++i) {
     Session& session = *running[i].session;
@@ -120,20 +128,16 @@ void Engine::Step() {
       continue;
     }
     const int64_t ids = static_cast<int64_t>(running[i].ids);
-    session.cache.Commit(ids, session.prefill ? session.prefill->form : AttentionForm::kAbsorbed);
     // A step is shared: each session is charged for its part of the rows.
     const int64_t share_ns = elapsed_ns * ids / (decode_tokens + prefill_tokens);
     if (session.prefill) {
+      session.cache.Commit(ids, session.prefill->form);
       session.timings.prefill_ns += share_ns;
       session.timings.prefill_tokens += ids;
       FinishPrefillPart(session, running[i].ids, last_logits[i]);
     } else {
       session.timings.decode_ns += share_ns;
-      session.timings.decode_tokens += 1;
-      session.pending = false;
-      session.logits = std::make_shared<const std::vector<float>>(last_logits[i], last_logits[i] + vocab);
-      SampleNext(session);
-      if (session.cache.length() % KvCache::kPageTokens == 0) SharePages(session);
+      FinishDecodeRows(session, running[i].ids, last_logits[i] - (ids - 1) * vocab);
     }
   }
   std::erase_if(active_, [](const std::shared_ptr<Session>& session) { return session->settled; });

@@ -14,6 +14,8 @@
 #include <optional>
 #include <vector>
 
+#include "engine/draft_choice.h"
+#include "engine/draft_index.h"
 #include "engine/sampler.h"
 #include "grammar/constraint.h"
 #include "model/kv_cache.h"
@@ -52,6 +54,8 @@ struct TokenQueue {
 
 struct Timings {
   std::atomic<int64_t> prefill_ns{0}, prefill_tokens{0}, decode_ns{0}, decode_tokens{0};
+  // Rows of guessed tokens that decoding computed, and those of them that were right.
+  std::atomic<int64_t> drafted_tokens{0}, accepted_tokens{0};
 };
 
 // Ids on their way into the cache, or waiting for their logits.
@@ -79,6 +83,11 @@ struct DecodeTask {
   // What the first token was sampled from; taking back every token restores it. Null before the first one.
   std::shared_ptr<const std::vector<float>> first_logits;
   bool ended = false;  // no more tokens come; waits for StopDecode
+  // What is guessed to follow the pending token, found by so many tokens before it; and the ids of the
+  // running step: the pending token and as much of the guess as it carries.
+  std::vector<int32_t> draft;
+  size_t match_length = 0;
+  std::vector<int32_t> rows;
 };
 
 struct Session {
@@ -106,10 +115,20 @@ struct Session {
   bool restored = false;
   std::shared_ptr<const std::vector<float>> logits;  // [V] after the last token; null when unknown
 
+  DraftIndex drafts;   // of a beginning of `tokens`
+  DraftRecord record;  // of what was guessed with it
+
+  // Cuts `tokens`.
+  void ForgetTokens(size_t count) {
+    drafts.Truncate(tokens, count);
+    tokens.resize(count);
+  }
+
   // At most one of these runs.
   std::optional<PrefillTask> prefill;
   std::optional<DecodeTask> decode;
-  bool settled = false;  // the caller has its answer already; what the running step yields is thrown away
+  uint64_t last_step = 0;  // number of the latest step that had rows of it
+  bool settled = false;    // the caller has its answer already; what the running step yields is thrown away
 };
 
 }  // namespace k2

@@ -49,7 +49,9 @@ void KvCache::Adopt(std::vector<Page> pages, int64_t length) {
 void KvCache::Truncate(int64_t length) {
   if (trace_) trace_->Truncate(length);
   length_ = length;
-  pages_.resize(static_cast<size_t>((length + kPageTokens - 1) / kPageTokens));
+  const size_t pages = static_cast<size_t>((length + kPageTokens - 1) / kPageTokens);
+  if (pages == pages_.size()) return;
+  pages_.resize(pages);
   Readdress();
 }
 

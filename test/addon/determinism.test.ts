@@ -55,6 +55,24 @@ describe.each(names)("%s", (name) => {
     expect(others).toHaveLength(3);
   });
 
+  it("guessed tokens leave no trace", async () => {
+    const decode = async (speculation: "auto" | "off") => {
+      await using model = await load({ speculation });
+      const session = model.createSession();
+      await session.prefill(ids);
+      const tokens = await collect(session.decode({ maxTokens: 300, temperature: 0, stopTokens: [] }));
+      const logits = await session.evaluate([1, 2, 3]);
+      return { tokens, logits, timings: session.timings };
+    };
+    const off = await decode("off");
+    const auto = await decode("auto");
+    expect(auto.tokens).toEqual(off.tokens);
+    expect(sameBits(auto.logits, off.logits)).toBe(true);
+    expect(off.timings).toMatchObject({ draftedTokens: 0, acceptedTokens: 0 });
+    expect(auto.timings.acceptedTokens).toBeLessThanOrEqual(auto.timings.draftedTokens);
+    expect(auto.timings.decodeTokens).toBe(off.timings.decodeTokens);
+  });
+
   it("forks and rewinds leave no trace", async () => {
     await using model = await load({ attention: "absorbed" });
     const whole = await model.createSession().evaluate(ids);

@@ -85,7 +85,7 @@ TinyModel::~TinyModel() {
   for (const std::string& path : paths) unlink(path.c_str());
 }
 
-TinyModel MakeTinyModel(Storage attention, Storage experts, uint32_t seed) {
+TinyModel MakeTinyModel(Storage attention, Storage experts, uint32_t seed, int64_t vocab) {
   TinyModel model;
   ModelSpec& s = model.spec;
   s.hidden = 64;
@@ -96,7 +96,7 @@ TinyModel MakeTinyModel(Storage attention, Storage experts, uint32_t seed) {
   s.nope_dim = 16;
   s.rope_dim = 8;
   s.value_dim = 24;
-  s.vocab = 90;
+  s.vocab = vocab;
   s.dense_width = 96;
   s.expert_width = 32;
   s.experts = 6;

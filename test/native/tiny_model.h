@@ -21,6 +21,6 @@ struct TinyModel {
 };
 
 // One dense layer and two with experts; attention in `attention`, routed experts in `experts`, the rest BF16.
-TinyModel MakeTinyModel(Storage attention, Storage experts, uint32_t seed = 1);
+TinyModel MakeTinyModel(Storage attention, Storage experts, uint32_t seed = 1, int64_t vocab = 90);
 
 }  // namespace k2::test
