@@ -5,12 +5,6 @@ struct FloatMode {
   static constexpr bool kPairUnits = false;
   static constexpr int kStepUnits = kStepColumns;
   K2_INLINE F Dot(F sum, F line, const uint8_t* x) { return FmaBroadcast(line, x, sum); }
-  // The unit of token t at x, times a line of each block.
-  template <int kBlocks, int kTokens>
-  K2_INLINE void DotEach(const F* lines, const uint8_t* x, F (*sums)[kTokens], int t) {
-    K2_UNROLL
-    for (int b = 0; b < kBlocks; ++b) sums[b][t] = Dot(sums[b][t], lines[b], x);
-  }
 };
 
 #if defined(K2_PAIR_DOT)
@@ -21,11 +15,6 @@ struct PairMode {
   static constexpr bool kPairUnits = true;
   static constexpr int kStepUnits = kStepColumns / 2;
   K2_INLINE F Dot(F sum, F line, const uint8_t* x) { return PairDotBroadcast(line, x, sum); }
-  template <int kBlocks, int kTokens>
-  K2_INLINE void DotEach(const F* lines, const uint8_t* x, F (*sums)[kTokens], int t) {
-    K2_UNROLL
-    for (int b = 0; b < kBlocks; ++b) sums[b][t] = Dot(sums[b][t], lines[b], x);
-  }
 };
 #else
 constexpr bool kHasPairDot = false;

@@ -42,8 +42,12 @@ K2_INLINE void MultiplySteps(const Panels<kBlocks>& panels, const uint8_t* const
       K2_UNROLL
       for (int b = 0; b < kBlocks; ++b) lines[b] = Load(panels.lines[b] + unit * kBlockRows);
       K2_UNROLL
-      for (int t = 0; t < kTokens; ++t)
-        Mode::template DotEach<kBlocks, kTokens>(lines, x[t] + 4 * unit, parts[s], t);
+      for (int t = 0; t < kTokens; ++t) {
+        K2_UNROLL
+        for (int b = 0; b < kBlocks; ++b) {
+          parts[s][b][t] = Mode::Dot(parts[s][b][t], lines[b], x[t] + 4 * unit);
+        }
+      }
     }
   }
   K2_UNROLL
