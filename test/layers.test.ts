@@ -69,11 +69,12 @@ const ROOMS: readonly Room[] = [
     typesOf: ["tokenizer", "sampling"],
   },
   { name: "grammar (lib)", holds: ["lib/grammar/"], uses: ["errors", "time slice"] },
+  { name: "compile", holds: ["lib/compile/"], uses: ["errors", "time slice", "grammar (lib)"] },
   { name: "compact", holds: ["lib/compact/"], uses: ["errors", "template"] },
   {
     name: "chat",
     holds: ["lib/chat/"],
-    uses: ["errors", "sampling", "grammar (lib)", "tools", "template", "generate", "compact"],
+    uses: ["errors", "sampling", "grammar (lib)", "compile", "tools", "template", "generate", "compact"],
     typesOf: ["session"],
   },
   {

@@ -1,7 +1,7 @@
 // The grammars of a chat's answers: made at the first answer that needs them, kept for the next.
 
+import { prepareGrammar, readSource } from "../compile/grammar-cache";
 import type { GrammarProgram } from "../grammar/program";
-import { prepareSchemaGrammar } from "../grammar/schema-cache";
 import type { JsonObject } from "../template/json";
 import type { ToolDefinition } from "../template/tool-definition";
 import { CALL_MARKERS, type CallableTool, type ThinkingState, turnGrammar } from "../tools/turn-grammar";
@@ -65,8 +65,8 @@ export class ChatGrammars {
       const path = `tools[${i}].function.parameters`;
       const schema = parameters === undefined ? NO_PARAMETERS : withType(parameters);
       const wanted = strict && isStrict ? schema : ANY_OBJECT;
-      const grammar = await prepareSchemaGrammar(wanted, path, signal);
-      callable.push({ name, parameters: grammar });
+      const source = await readSource("schema", wanted, path);
+      callable.push({ name, parameters: await prepareGrammar(source, signal) });
     }
     return callable;
   }

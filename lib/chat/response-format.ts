@@ -1,15 +1,17 @@
 // What the text of an answer is to be: JSON of a schema, any JSON object, a match of a regular expression, or one of some
 // texts. It is enforced while sampling, so an answer that ends by itself always has the form.
 
-import { invalidArgument, refuseUnknownKeys, requireObject } from "../check";
+import { invalidArgument, refuseUnknownKeys, requireArray, requireObject, requireString } from "../check";
+import { prepareGrammar, readSource } from "../compile/grammar-cache";
+import type { GrammarSource } from "../grammar/compile";
 import type { GrammarProgram } from "../grammar/program";
-import { prepareSchemaGrammar } from "../grammar/schema-cache";
-import { choiceWork, regexWork } from "../grammar/text";
-import { finishInSlices, type Work } from "../grammar/work";
 import type { JsonObject } from "../template/json";
 import { type TypedSchema, toJsonSchema, typedSchemaOf, validateBy } from "./typed-schema";
 
-/** The form of an answer's text. `Value` is the type of the reply's `value`. */
+/**
+ * The form of an answer's text. `Value` is the type of the reply's `value`. It is read when it is given; one of thousands of
+ * properties must not change until the answer begins.
+ */
 export type ResponseFormat<Value = unknown> =
   /** JSON that is valid under the schema: JSON Schema, or one of a library such as Zod, whose output is the value. */
   | { type: "json_schema"; schema: TypedSchema<Value> | JsonObject }
@@ -53,9 +55,9 @@ export function parseFormat(value: unknown, name = "responseFormat"): ParsedForm
     case "json_schema":
       return schemaFormat(format, name);
     case "regex":
-      return textFormat(() => regexWork(format.pattern, `${name}.pattern`));
+      return textFormat("regex", requireString(format.pattern, `${name}.pattern`), `${name}.pattern`);
     case "choice":
-      return choiceFormat(format.choices, `${name}.choices`);
+      return textFormat("choice", requireArray(format.choices, `${name}.choices`), `${name}.choices`);
     default:
       return jsonFormat({ type: "object" }, name);
   }
@@ -82,37 +84,19 @@ function schemaFormat(format: Record<string, unknown>, name: string): ParsedForm
 }
 
 function jsonFormat(schema: unknown, name: string): ParsedFormat {
-  const copy = copied(schema, name);
-  return {
-    compile: (signal) => prepareSchemaGrammar(copy, name, signal),
-    read: async (text) => JSON.parse(text),
-  };
+  return { compile: compiler("schema", schema, name), read: async (text) => JSON.parse(text) };
 }
 
-/** Copied at once: what the caller does with the object later does not matter. */
-function copied(schema: unknown, name: string): unknown {
-  try {
-    return structuredClone(schema);
-  } catch {
-    throw invalidArgument("JSON data", name, schema);
-  }
+function textFormat(kind: "regex" | "choice", value: unknown, name: string): ParsedFormat {
+  return { compile: compiler(kind, value, name), read: async (text) => text };
 }
 
-function choiceFormat(choices: unknown, name: string): ParsedFormat {
-  // A copy, because it is read in slices.
-  const copy = Array.isArray(choices) ? [...choices] : choices;
-  return textFormat(() => choiceWork(copy, name));
-}
-
-function textFormat(work: () => Work<GrammarProgram>): ParsedFormat {
-  let program: GrammarProgram | undefined;
-  return {
-    compile: async (signal) => {
-      program ??= await finishInSlices(work(), signal);
-      return program;
-    },
-    read: async (text) => text,
-  };
+/** Reads the value now: what the caller does with it later does not matter. */
+function compiler(kind: GrammarSource["kind"], value: unknown, name: string): ParsedFormat["compile"] {
+  const source = readSource(kind, value, name);
+  // Whoever compiles it hears of the failure.
+  source.catch(() => {});
+  return async (signal) => prepareGrammar(await source, signal);
 }
 
 /**

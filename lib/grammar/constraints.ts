@@ -4,7 +4,8 @@
 import { describeValue, invalidArgument } from "../check";
 import type { Bound } from "./numbers";
 import type { Regex } from "./regex";
-import { type Json, memberPath, type SchemaRef, type SchemaSource } from "./schema-source";
+import type { Json, SchemaRef, SchemaSource } from "./schema-source";
+import { memberPath } from "./source-text";
 import { FORMAT_NAMES, formatRegex, patternRegex } from "./strings";
 import { finishAtOnce, type Work } from "./work";
 

@@ -1,7 +1,7 @@
-// The schema as given: copied and bounded once, so that nothing later meets a cycle, a getter or endless depth, and the
-// place of everything in it, for `$ref` and for messages.
+// The schema, and the place of everything in it, for `$ref` and for messages.
 
 import { invalidArgument } from "../check";
+import { memberPath } from "./source-text";
 import type { Work } from "./work";
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
@@ -10,14 +10,6 @@ export type Json = null | boolean | number | string | readonly Json[] | { readon
 export interface SchemaRef {
   readonly value: Json;
   readonly path: string;
-}
-
-const DEEPEST = 256;
-/** Values and characters together. */
-const LARGEST = 500_000;
-
-export function memberPath(path: string, key: string): string {
-  return /^[\w$-]+$/.test(key) ? `${path}.${key}` : `${path}[${JSON.stringify(key.slice(0, 60))}]`;
 }
 
 export class SchemaSource {
@@ -32,8 +24,8 @@ export class SchemaSource {
     this.root = { value, path: name };
   }
 
-  static *read(schema: unknown, name: string): Work<SchemaSource> {
-    const source = new SchemaSource(yield* new Copier(name).copy(schema, name, 0), name);
+  static *read(schema: Json, name: string): Work<SchemaSource> {
+    const source = new SchemaSource(schema, name);
     yield* source.readNames();
     return source;
   }
@@ -150,45 +142,6 @@ function absolute(reference: string, base: string): string {
     return new URL(reference, base).href;
   } catch {
     return reference;
-  }
-}
-
-class Copier {
-  private left = LARGEST;
-
-  constructor(private readonly name: string) {}
-
-  *copy(value: unknown, path: string, depth: number): Work<Json> {
-    if (typeof value !== "object" || value === null) return this.scalar(value, path);
-    if (depth === DEEPEST) throw invalidArgument(`at most ${DEEPEST} levels of nesting`, this.name, "more");
-    this.count(1);
-    const isList = Array.isArray(value);
-    const entries: [string, Json][] = [];
-    for (const [key, item] of Object.entries(value)) {
-      yield;
-      const at = isList ? `${path}[${key}]` : memberPath(path, key);
-      this.count(isList ? 0 : key.length);
-      if (!isList && /\p{Cs}/u.test(key)) throw invalidArgument("well-formed keys", path, key);
-      if (item === undefined && !isList) continue;
-      const isContainer = typeof item === "object" && item !== null;
-      entries.push([key, isContainer ? yield* this.copy(item, at, depth + 1) : this.scalar(item, at)]);
-    }
-    return isList ? entries.map(([, item]) => item) : Object.fromEntries(entries);
-  }
-
-  private scalar(value: unknown, path: string): Json {
-    this.count(typeof value === "string" ? value.length + 1 : 1);
-    if (typeof value === "string" && /\p{Cs}/u.test(value))
-      throw invalidArgument("well-formed text", path, value);
-    if (value === null || typeof value === "boolean" || typeof value === "string") return value;
-    if (typeof value === "number" && Number.isFinite(value)) return value + 0;
-    throw invalidArgument("JSON data", path, value);
-  }
-
-  private count(size: number): void {
-    this.left -= size;
-    if (this.left >= 0) return;
-    throw invalidArgument("a smaller schema", this.name, `more than ${LARGEST} values and characters`);
   }
 }
 

@@ -11,6 +11,7 @@ import { anyKey, canonicalJson, keyExcept, oneOfTexts, whiteSpace } from "./json
 import { isInRange, numberNode } from "./numbers";
 import { GrammarBuilder, type GrammarMember, type GrammarProgram, NO_LIMIT } from "./program";
 import { type Json, type SchemaRef, SchemaSource } from "./schema-source";
+import { sourceText } from "./source-text";
 import { stringNode } from "./strings";
 import { uniqueNode } from "./unique";
 import { finishAtOnce, type Work } from "./work";
@@ -23,11 +24,11 @@ const MOST_RULES = 20_000;
  * @throws K2Error `invalid-argument` that names the place of an unsupported keyword, or says that nothing is valid.
  */
 export function compileSchema(schema: unknown, name: string): GrammarProgram {
-  return finishAtOnce(schemaWork(schema, name));
+  return finishAtOnce(schemaWork(JSON.parse(finishAtOnce(sourceText(schema, name))) as Json, name));
 }
 
-/** The same in small steps. */
-export function* schemaWork(schema: unknown, name: string): Work<GrammarProgram> {
+/** The same in small steps, for a schema that was read as `sourceText` reads it. */
+export function* schemaWork(schema: Json, name: string): Work<GrammarProgram> {
   return yield* new SchemaCompiler(yield* SchemaSource.read(schema, name), name).compile();
 }
 

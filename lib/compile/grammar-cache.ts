@@ -1,9 +1,12 @@
-// Grammars of schemas that were compiled before. They depend on no model, so one cache serves the whole process.
+// Grammars of schemas, patterns and lists of choices that were compiled before. They depend on no model, so one cache
+// serves the whole process.
 
 import { aborted } from "../check";
-import type { GrammarProgram } from "./program";
-import { compileSchema, schemaWork } from "./schema";
-import { finishInSlices } from "./work";
+import type { GrammarSource } from "../grammar/compile";
+import type { GrammarProgram } from "../grammar/program";
+import { sourceText } from "../grammar/source-text";
+import { finishInSlices } from "../grammar/work";
+import { compileAside } from "./compile-thread";
 
 /** Most memory of the cached programs. */
 const MOST_BYTES = 64 * 1024 * 1024;
@@ -12,7 +15,7 @@ const MOST_BYTES = 64 * 1024 * 1024;
 const cache = new Map<string, GrammarProgram>();
 let cachedBytes = 0;
 
-/** A schema that is being compiled, and how many wait for it. */
+/** A source that is being compiled, and how many wait for it. */
 interface Compiling {
   readonly program: Promise<GrammarProgram>;
   readonly abort: AbortController;
@@ -20,29 +23,32 @@ interface Compiling {
 }
 const compiling = new Map<string, Compiling>();
 
-/** What `compileSchema` gives, from the cache where an equal schema was compiled before. */
-export function schemaGrammar(schema: unknown, name: string): GrammarProgram {
-  const text = keyOf(schema, name);
-  return cached(text) ?? keep(text, compileSchema(schema, name));
+/**
+ * The source of a grammar. The value is read in slices of about 1 ms, the first of them at once: one of common size is read
+ * before the call returns, a larger one must not change until the promise settles.
+ * @throws K2Error `invalid-argument` that names the place of what is not JSON data.
+ */
+export async function readSource(
+  kind: GrammarSource["kind"],
+  value: unknown,
+  name: string,
+): Promise<GrammarSource> {
+  return { kind, text: await finishInSlices(sourceText(value, name)), name };
 }
 
 /**
- * The same in slices of about 1 ms. Requests for equal schemas share the work; it ends early when all of them are aborted.
- * The schema must not change meanwhile.
- * @throws K2Error as `compileSchema`, and `aborted`.
+ * The grammar of a source, from the cache where an equal one was compiled before. Requests for equal sources share the
+ * work; it ends early when all of them are aborted.
+ * @throws K2Error `invalid-argument` that names the place of what cannot be enforced, `aborted`, and `out-of-memory`.
  */
-export async function prepareSchemaGrammar(
-  schema: unknown,
-  name: string,
-  signal?: AbortSignal,
-): Promise<GrammarProgram> {
+export async function prepareGrammar(source: GrammarSource, signal?: AbortSignal): Promise<GrammarProgram> {
   if (signal?.aborted) throw aborted(signal);
-  const text = keyOf(schema, name);
+  const text = source.kind + source.text;
   const known = cached(text);
   if (known !== undefined) return known;
-  // Errors name the place of the schema, so requests under other names do not share them.
-  const key = `${name}\n${text}`;
-  const work = compiling.get(key) ?? start(key, text, schema, name);
+  // Errors name the place of the source, so requests under other names do not share them.
+  const key = `${source.name}\n${text}`;
+  const work = compiling.get(key) ?? start(key, text, source);
   work.waiting += 1;
   try {
     return await orAborted(work.program, signal);
@@ -55,9 +61,9 @@ export async function prepareSchemaGrammar(
   }
 }
 
-function start(key: string, text: string, schema: unknown, name: string): Compiling {
+function start(key: string, text: string, source: GrammarSource): Compiling {
   const abort = new AbortController();
-  const program = finishInSlices(schemaWork(schema, name), abort.signal).then((made) => keep(text, made));
+  const program = compileAside(source, abort.signal).then((made) => keep(text, made));
   const work = { program, abort, waiting: 0 };
   // When nobody waits any more, nobody sees the failure either; a later request then begins anew.
   program.catch(() => {});
@@ -77,22 +83,6 @@ async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined
   } finally {
     signal.removeEventListener("abort", stop);
   }
-}
-
-/** The text of a schema that has one; others are refused where they are compiled, with their place. */
-function keyOf(schema: unknown, name: string): string {
-  try {
-    return JSON.stringify(schema, onlyJson) ?? "";
-  } catch {
-    compileSchema(schema, name);
-    return "";
-  }
-}
-
-/** Keeps what JSON would write like something else from looking like it. */
-function onlyJson(_key: string, value: unknown): unknown {
-  const isOther = typeof value === "number" ? !Number.isFinite(value) : value === undefined;
-  return isOther ? { "not JSON": String(value) } : value;
 }
 
 function cached(text: string): GrammarProgram | undefined {
