@@ -18,7 +18,10 @@ export interface MachineLimits {
   readonly readBytesPerSecond: number;
   /** Bytes per second of reading a mapped file that is in memory, as weights are. */
   readonly mappedReadBytesPerSecond: number;
-  /** What the best kernels of this processor multiply with: `bf16-dot`, `f32-avx512`, `f32-avx2`, `f32-neon`, `f32-portable`. */
+  /**
+   * What the best kernels of this processor multiply BF16 weights with: `bf16-dot`, `bf16-neon`, `f32-avx512`, `f32-avx2`,
+   * `f32-neon`, `f32-portable`.
+   */
   readonly arithmetic: string;
   /** Operations of it per second; a multiply-add counts as two. */
   readonly operationsPerSecond: number;
@@ -27,8 +30,8 @@ export interface MachineLimits {
 }
 
 const KEYS: ReadonlySet<string> = new Set(["threads"]);
-/** Best first, as the kernels are chosen; none of them multiplies integers. */
-const ARITHMETICS = ["bf16-dot", "f32-avx512", "f32-avx2", "f32-neon", "f32-portable"];
+/** Best first, as the kernels are chosen; those of integers are for INT4 weights. */
+const ARITHMETICS = ["bf16-dot", "bf16-neon", "f32-avx512", "f32-avx2", "f32-neon", "f32-portable"];
 
 /**
  * Measures this machine for some seconds, on threads of its own, with 256 MiB of memory and a file of that size in the

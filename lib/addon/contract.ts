@@ -117,8 +117,10 @@ export interface EngineOptions {
   device: string;
   threads: number;
   contextTokens: number;
-  /** Forces a kernel set by name ("scalar", "avx2", "avx512", "avx512-bf16", "neon"); "" lets the CPU decide. */
+  /** Forces a kernel set by name (those of `native/cpu/isa.h`); "" lets the CPU decide. */
   isa: string;
+  /** What inputs of INT4 weights are rounded to: 0 16 bits, 1 int8 (not with the reference backend). */
+  activations: 0 | 1;
   /** 0 auto (by the length of a call and of its context), 1 absorbed, 2 expanded. */
   attention: 0 | 1 | 2;
   /** Most tokens of one forward step; longer prefills are cut. Does not change any bit of the results. */

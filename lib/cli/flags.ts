@@ -80,6 +80,14 @@ export const MODEL_FLAGS: FlagGroup = {
       help: "force a set of CPU kernels; k2 inspect lists those of this machine",
     },
     {
+      name: "activations",
+      kind: "text",
+      value: "BITS",
+      choices: ["16-bit", "int8"],
+      option: "activations",
+      help: "what inputs of INT4 weights are rounded to; int8 makes long prompts faster and less exact (default: 16-bit)",
+    },
+    {
       name: "batch-tokens",
       kind: "integer",
       value: "TOKENS",

@@ -30,6 +30,12 @@ export interface LoadOptions {
   attention?: "auto" | "absorbed" | "expanded";
   /** Forces a set of CPU kernels by name (`listDevices()` names them). Default: the best for this processor. */
   isa?: string;
+  /**
+   * What the inputs of INT4 weights are rounded to. "16-bit" (default) is what such checkpoints were trained with. "int8"
+   * makes long prompts faster, and less exact: each 32 numbers share a scale, and the largest of them decides how coarse the
+   * others become. It changes results; docs/numerics.md says by how much. Not with the device "reference".
+   */
+  activations?: "16-bit" | "int8";
   /** Most tokens of one forward step; 1..65536, default 512. Does not change any result. */
   batchTokens?: number;
   /**
@@ -89,6 +95,7 @@ const KEYS: ReadonlySet<string> = new Set<keyof LoadOptions>([
   "contextTokens",
   "attention",
   "isa",
+  "activations",
   "batchTokens",
   "chatTemplate",
   "prefixCacheBytes",
@@ -99,6 +106,7 @@ const KEYS: ReadonlySet<string> = new Set<keyof LoadOptions>([
   "signal",
 ]);
 const ATTENTION = { auto: 0, absorbed: 1, expanded: 2 } as const;
+const ACTIVATIONS = { "16-bit": 0, int8: 1 } as const;
 const SPECULATION = { auto: 0, off: 1 } as const;
 const DEFAULT_CONTEXT = 32_768;
 const DEFAULT_BATCH = 512;
@@ -127,12 +135,19 @@ export function checkLoadOptions(value: unknown, devices: readonly Device[]): Ch
     device: deviceName = "auto",
     attention = "auto",
     isa = "",
+    activations = "16-bit",
     speculation = "auto",
     onProgress,
   } = options;
   const device = chooseDevice(deviceName, devices);
   if (typeof attention !== "string" || !Object.hasOwn(ATTENTION, attention)) {
     throw invalidArgument(`one of ${Object.keys(ATTENTION).join(", ")}`, "attention", attention);
+  }
+  if (typeof activations !== "string" || !Object.hasOwn(ACTIVATIONS, activations)) {
+    throw invalidArgument(`one of ${Object.keys(ACTIVATIONS).join(", ")}`, "activations", activations);
+  }
+  if (device.name === "reference" && activations !== "16-bit") {
+    throw invalidArgument("16-bit with the device reference", "activations", activations);
   }
   if (typeof speculation !== "string" || !Object.hasOwn(SPECULATION, speculation)) {
     throw invalidArgument(`one of ${Object.keys(SPECULATION).join(", ")}`, "speculation", speculation);
@@ -156,6 +171,7 @@ export function checkLoadOptions(value: unknown, devices: readonly Device[]): Ch
       device: device.name,
       threads: integer("threads", 1024) ?? Math.min(availableParallelism(), 1024),
       isa: isa as string,
+      activations: ACTIVATIONS[activations as keyof typeof ACTIVATIONS],
       attention: ATTENTION[attention as keyof typeof ATTENTION],
       batchTokens: integer("batchTokens", 65_536) ?? DEFAULT_BATCH,
       prefixCacheBytes: integer("prefixCacheBytes", Number.MAX_SAFE_INTEGER, 0) ?? 0,

@@ -96,13 +96,20 @@ Result<std::unique_ptr<Bench>> Bench::Create(const Options& options) {
     out = std::move(made.value());
     return out->Prepare(bench->shapes_);
   };
-  K2_RETURN_IF_ERROR(make("cpu", {.threads = options.threads, .isa = options.isa}, bench->backend_));
+  K2_RETURN_IF_ERROR(
+      make("cpu", {.threads = options.threads, .isa = options.isa, .activations = options.activations},
+           bench->backend_));
   K2_RETURN_IF_ERROR(make("reference", {}, bench->reference_));
   std::istringstream best(FindBackend("cpu")->kernel_sets());
   best >> bench->isa_;
   if (!options.isa.empty()) bench->isa_ = options.isa;
-  bench->arithmetic_ = FindArithmetic(ArithmeticOfKernels(bench->isa_.c_str()));
-  if (bench->arithmetic_ == nullptr)
+  const KernelArithmetic arithmetic =
+      ArithmeticOfKernels(bench->isa_.c_str(), options.activations == k2::Activations::kInt8);
+  bench->arithmetic_ = FindArithmetic(arithmetic.name);
+  bench->int4_arithmetic_ = FindArithmetic(arithmetic.int4);
+  bench->int4_products_ = arithmetic.int4_products;
+  bench->isa_ = bench->backend_->kernel_set();
+  if (bench->arithmetic_ == nullptr || bench->int4_arithmetic_ == nullptr)
     return Status(ErrorCode::kInternal, "Expected a limit for " + bench->isa_ + ", got none");
   Result<std::unique_ptr<ThreadPool>> pool = ThreadPool::Create(options.threads);
   if (!pool.ok()) return pool.status();
@@ -153,6 +160,9 @@ Outcome Bench::Time(const Case& what) {
       std::clamp<int64_t>(static_cast<int64_t>(kLeastSeconds / std::max(once, 1e-9)) + 1, 1, 10000);
   const int64_t tasks = 4 * pool_->threads() * (once > 0.05 ? 4 : 1);
 
+  const Arithmetic& arithmetic = what.is_int4 ? *int4_arithmetic_ : *arithmetic_;
+  const double operations = what.operations * (what.is_int4 ? int4_products_ : 1);
+
   const auto compute = [&] {
     const double begin = SecondsNow();
     for (int64_t i = 0; i < repeats; ++i) what.compute(run++);
@@ -169,8 +179,8 @@ Outcome Bench::Time(const Case& what) {
     return BytesIn(parts) / TimeRead(*pool_, parts);
   };
   const auto multiply = [&] {
-    return arithmetic_->operations * static_cast<double>(tasks * kArithmeticIterations) /
-           TimeArithmetic(*pool_, *arithmetic_, tasks, kArithmeticIterations);
+    return arithmetic.operations * static_cast<double>(tasks * kArithmeticIterations) /
+           TimeArithmetic(*pool_, arithmetic, tasks, kArithmeticIterations);
   };
 
   std::vector<double> seconds, fractions, read_rates, arithmetic_rates;
@@ -186,7 +196,7 @@ Outcome Bench::Time(const Case& what) {
     seconds.push_back((first + last) / 2);
     read_rates.push_back(read_rate);
     arithmetic_rates.push_back(arithmetic_rate);
-    fractions.push_back(std::max(what.bytes / read_rate, what.operations / arithmetic_rate) / seconds.back());
+    fractions.push_back(std::max(what.bytes / read_rate, operations / arithmetic_rate) / seconds.back());
   }
   Outcome outcome;
   outcome.interruptions = static_cast<double>(Interruptions() - interruptions) / (SecondsNow() - start);
@@ -195,8 +205,8 @@ Outcome Bench::Time(const Case& what) {
   outcome.fraction = SpreadOf(std::move(fractions));
   outcome.read_rate = SpreadOf(std::move(read_rates)).median;
   outcome.arithmetic_rate = SpreadOf(std::move(arithmetic_rates)).median;
-  const bool is_read = what.bytes / outcome.read_rate > what.operations / outcome.arithmetic_rate;
-  outcome.bound = is_read ? "read" : arithmetic_->name;
+  const bool is_read = what.bytes / outcome.read_rate > operations / outcome.arithmetic_rate;
+  outcome.bound = is_read ? "read" : arithmetic.name;
   return outcome;
 }
 

@@ -22,6 +22,7 @@ struct Case {
   int64_t context = 0;    // positions before them
   double bytes = 0;       // that one run must at least read: weights and cached rows
   double operations = 0;  // that it must at least do; a multiply-add counts as two
+  bool is_int4 = false;   // whether all of them are with INT4 weights
   // `run` counts up from 0, so that buffers take turns.
   std::function<void(int64_t run)> compute;
   // The memory that the run reads; at most some of it, when it is much.
@@ -61,7 +62,6 @@ class Bench {
   Material& material() { return material_; }
   ThreadPool& pool() { return *pool_; }
   const BackendShapes& shapes() const { return shapes_; }
-  const Arithmetic& arithmetic() const { return *arithmetic_; }
   const std::string& isa() const { return isa_; }
   const std::vector<Outcome>& outcomes() const { return outcomes_; }
   // So many different weights of that size are more than a cache keeps.
@@ -79,7 +79,8 @@ class Bench {
   std::string isa_;
   std::unique_ptr<Backend> backend_, reference_;
   std::unique_ptr<ThreadPool> pool_;
-  const Arithmetic* arithmetic_ = nullptr;
+  const Arithmetic *arithmetic_ = nullptr, *int4_arithmetic_ = nullptr;
+  int int4_products_ = 1;  // of `int4_arithmetic_`, that a multiply-add takes
   std::vector<Outcome> outcomes_;
 };
 

@@ -66,6 +66,7 @@ void RunRouted(Bench& bench, int64_t tokens) {
              .tokens = tokens,
              .bytes = choices.mean_distinct * static_cast<double>(expert_bytes),
              .operations = 6.0 * static_cast<double>(tokens * s.chosen * s.hidden * s.expert_width),
+             .is_int4 = true,
              .compute = [&](int64_t run) { bench.backend().RoutedExperts(params(run)); },
              .reads =
                  [&](int64_t run) {

@@ -74,8 +74,11 @@ class LayerModel {
       if (made.ok()) out = std::move(made.value());
       return made.status();
     };
-    K2_RETURN_IF_ERROR(
-        make("cpu", {.threads = bench.options().threads, .isa = bench.options().isa}, model->fast));
+    K2_RETURN_IF_ERROR(make("cpu",
+                            {.threads = bench.options().threads,
+                             .isa = bench.options().isa,
+                             .activations = bench.options().activations},
+                            model->fast));
     K2_RETURN_IF_ERROR(make("reference", {}, model->exact));
     return model;
   }

@@ -38,6 +38,7 @@ void RunLinear(Bench& bench, const Shape& shape, int64_t tokens) {
              .tokens = tokens,
              .bytes = static_cast<double>(bytes),
              .operations = 2.0 * static_cast<double>(tokens * shape.rows * shape.columns),
+             .is_int4 = shape.storage == Storage::kInt4,
              .compute = [&](int64_t run) { bench.backend().Linear(params(run)); },
              .reads =
                  [&](int64_t run) {

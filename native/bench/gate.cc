@@ -43,7 +43,7 @@ std::string CheckLinear(Bench& bench, const LinearParams& p) {
                                 .w = &w,
                                 .y = {expected, 1, count, count},
                                 .full_precision = p.full_precision});
-      const Bounded y = LinearBounded(x, w, p.full_precision);
+      const Bounded y = LinearBounded(x, w, p.full_precision, bench.options().activations);
       std::string wrong = CompareRow(p.y.row(t) + first, expected, y.bound, Place("y", t, first));
       if (!wrong.empty()) return wrong;
     }
@@ -63,7 +63,7 @@ std::string CheckExperts(Bench& bench, const RoutedExpertsParams& p, float start
     Weight& down = downs[static_cast<size_t>(j)] = RowsOf(*expert.down, 0, count);
     experts.push_back({expert.gate, expert.up, &down});
     ids.push_back(static_cast<int32_t>(j));
-    const Bounded y = FeedForwardBounded(x, *expert.gate, *expert.up, down);
+    const Bounded y = FeedForwardBounded(x, *expert.gate, *expert.up, down, bench.options().activations);
     for (size_t i = 0; i < bound.size(); ++i) {
       bound[i] += p.expert_weights[t * p.chosen + j] * (y.bound[i] + kSumming * std::fabs(y.value[i]));
     }
@@ -82,8 +82,8 @@ std::string CheckExperts(Bench& bench, const RoutedExpertsParams& p, float start
 std::string CheckFeedForward(Bench& bench, const FeedForwardParams& p) {
   const int64_t t = p.x.rows - 1, count = std::min(kChecked, p.y.columns);
   const Weight down = RowsOf(*p.weights.down, 0, count);
-  const Bounded y =
-      FeedForwardBounded(Exactly(p.x.row(t), p.x.columns), *p.weights.gate, *p.weights.up, down);
+  const Bounded y = FeedForwardBounded(Exactly(p.x.row(t), p.x.columns), *p.weights.gate, *p.weights.up, down,
+                                       bench.options().activations);
   float expected[kChecked];
   bench.reference().FeedForward({.x = RowOf(p.x, t),
                                  .weights = {p.weights.gate, p.weights.up, &down},

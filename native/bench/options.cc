@@ -24,7 +24,7 @@ Result<double> ReadNumber(const std::string& name, const std::string& text, doub
 
 const char kUsage[] =
     "Usage: k2_bench [--json] [--quick] [--list] [--filter TEXT] [--threads COUNT] [--isa NAME]\n"
-    "                [--pages huge|small|file] [--seconds SECONDS]\n"
+    "                [--activations 16-bit|int8] [--pages huge|small|file] [--seconds SECONDS]\n"
     "\n"
     "Measures every op and whole layers at the shapes of Kimi K2, each as a fraction of what this machine "
     "can\n"
@@ -36,6 +36,7 @@ const char kUsage[] =
     "  --filter    only the cases whose name contains TEXT; \"limits\" measures the machine alone\n"
     "  --threads   threads that compute (default: one per processor)\n"
     "  --isa       a set of kernels by name (default: the best of this processor)\n"
+    "  --activations  what inputs of INT4 weights are rounded to (default: 16-bit)\n"
     "  --pages     pages of the weights: 2 MiB (huge, default), 4 KiB (small), or a mapped file\n"
     "  --seconds   time for each case (default: 1.5)\n";
 
@@ -58,12 +59,16 @@ Result<Options> ReadOptions(int count, const char* const* words) {
       continue;
     }
     const bool has_value = name == "--filter" || name == "--threads" || name == "--isa" ||
-                           name == "--pages" || name == "--seconds";
+                           name == "--activations" || name == "--pages" || name == "--seconds";
     if (!has_value) return Wrong("a flag (see --help)", "k2_bench", "\"" + name + "\"");
     if (i + 1 == count) return Wrong("a value", name, "none");
     const std::string value = words[++i];
     if (name == "--filter") options.filter = value;
     if (name == "--isa") options.isa = value;
+    if (name == "--activations") {
+      if (value != "16-bit" && value != "int8") return Wrong("16-bit or int8", name, "\"" + value + "\"");
+      options.activations = value == "int8" ? k2::Activations::kInt8 : k2::Activations::k16Bit;
+    }
     if (name == "--threads" || name == "--seconds") {
       const Result<double> number = ReadNumber(name, value, name == "--threads" ? 1 : 0, 1024);
       if (!number.ok()) return number.status();

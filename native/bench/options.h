@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "measure/page_buffer.h"
+#include "ops/backend.h"
 
 namespace k2::bench {
 
@@ -15,7 +16,8 @@ struct Options {
   bool lists_cases = false;
   std::string filter;  // only cases whose name contains it; "limits" stands for the machine alone
   std::string isa;     // empty: the best that the processor has
-  int threads = 0;     // 0: one per processor
+  k2::Activations activations = k2::Activations::k16Bit;
+  int threads = 0;  // 0: one per processor
   Pages pages = Pages::kHuge;
   double seconds = 1.5;  // spent on each case at least, unless many repetitions are done sooner
 };

@@ -125,6 +125,7 @@ Result<EngineOptions> ReadEngineOptions(const Napi::Value& value) {
   EngineOptions options;
   options.device = f.Text("device");
   options.isa = f.Text("isa");
+  const int64_t activations = f.Integer("activations");
   const int64_t threads = f.Integer("threads");
   options.context_tokens = f.Integer("contextTokens");
   const int64_t attention = f.Integer("attention");
@@ -135,10 +136,12 @@ Result<EngineOptions> ReadEngineOptions(const Napi::Value& value) {
   const int64_t speculation = f.Integer("speculation");
   K2_RETURN_IF_ERROR(f.status());
   if (threads < 1 || threads > 1024) return Expected("1..1024", "threads");
+  if (activations < 0 || activations > 1) return Expected("0 or 1", "activations");
   if (attention < 0 || attention > 2) return Expected("0, 1 or 2", "attention");
   if (speculation < 0 || speculation > 1) return Expected("0 or 1", "speculation");
   options.threads = static_cast<int>(threads);
   options.speculation = speculation == 0 ? Speculation::kAuto : Speculation::kOff;
+  options.activations = static_cast<Activations>(activations);
   options.attention = static_cast<AttentionChoice>(attention);
   return options;
 }

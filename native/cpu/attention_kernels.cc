@@ -1,4 +1,5 @@
-// The attention kernels of every ISA that this build can hold: one body, compiled once per region.
+// The attention kernels of every ISA that this build can hold: one body, compiled once per region. The byte
+// dot product has no use here.
 #include "cpu/attention_kernels.h"
 
 #include <bit>
@@ -82,13 +83,18 @@ AttentionKernels AttentionKernelsFor(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
     case Isa::kAvx2:
+    case Isa::kAvx2Vnni:
       return avx2::kKernels;
     case Isa::kAvx512:
+    case Isa::kAvx512Vnni:
       return avx512::kKernels;
     case Isa::kAvx512Bf16:
       return avx512_bf16::kKernels;
 #elif defined(__aarch64__)
     case Isa::kNeon:
+    case Isa::kNeonDotprod:
+    case Isa::kNeonI8mm:
+    case Isa::kNeonBf16:
       return neon::kKernels;
 #endif
     default:

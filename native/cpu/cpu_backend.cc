@@ -7,10 +7,11 @@
 
 namespace k2 {
 
-CpuBackend::CpuBackend(Isa isa, std::unique_ptr<ThreadPool> pool)
+CpuBackend::CpuBackend(Isa isa, Activations activations, std::unique_ptr<ThreadPool> pool)
     : isa_(isa),
+      activations_(activations),
       pool_(std::move(pool)),
-      linear_scratch_(LinearKernelsFor(isa), *pool_),
+      linear_scratch_(LinearKernelsFor(isa, activations), *pool_),
       experts_(linear_scratch_, ElementwiseKernelsFor(isa)) {}
 
 Result<std::unique_ptr<Backend>> CpuBackend::Make(const BackendOptions& options) {
@@ -22,7 +23,12 @@ Result<std::unique_ptr<Backend>> CpuBackend::Make(const BackendOptions& options)
   if (!isa.ok()) return isa.status();
   Result<std::unique_ptr<ThreadPool>> pool = ThreadPool::Create(options.threads);
   if (!pool.ok()) return pool.status();
-  return std::unique_ptr<Backend>(new CpuBackend(isa.value(), std::move(pool.value())));
+  return std::unique_ptr<Backend>(new CpuBackend(isa.value(), options.activations, std::move(pool.value())));
+}
+
+std::string CpuBackend::kernel_set() const {
+  const std::string set = IsaName(isa_);
+  return activations_ == Activations::kInt8 ? set + " with int8 activations" : set;
 }
 
 std::string CpuBackend::kernels() const {

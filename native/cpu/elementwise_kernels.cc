@@ -1,5 +1,5 @@
-// The elementwise kernels of every ISA that this build can hold: one body, compiled once per region. The bf16
-// dot product has no use here.
+// The elementwise kernels of every ISA that this build can hold: one body, compiled once per region. Dot
+// products have no use here.
 #include <bit>
 #include <cstring>
 
@@ -70,12 +70,17 @@ ElementwiseKernels ElementwiseKernelsFor(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
     case Isa::kAvx2:
+    case Isa::kAvx2Vnni:
       return avx2::kElementwiseKernels;
     case Isa::kAvx512:
+    case Isa::kAvx512Vnni:
     case Isa::kAvx512Bf16:
       return avx512::kElementwiseKernels;
 #elif defined(__aarch64__)
     case Isa::kNeon:
+    case Isa::kNeonDotprod:
+    case Isa::kNeonI8mm:
+    case Isa::kNeonBf16:
       return neon::kElementwiseKernels;
 #endif
     default:

@@ -150,7 +150,12 @@ void CpuExperts::GateAndUp(std::span<const Group> groups) {
   const int64_t experts = static_cast<int64_t>(groups.size());
   const Weight& any = *groups[0].expert->gate;
   const int64_t blocks = Blocks(any);
-  const int64_t per_task = BlocksPerTask(2 * kBlockRows * any.row_bytes(), pairs / experts);
+  // Hidden columns that are packed in whole steps come out of one task.
+  bool in_steps = false;
+  for (const Group& group : groups) in_steps |= IsPlanes(kernels.format(*group.expert->down, false));
+  const int64_t width = in_steps ? kStepColumns / kBlockRows : 1;
+  const int64_t per_task =
+      (BlocksPerTask(2 * kBlockRows * any.row_bytes(), pairs / experts) + width - 1) / width * width;
   const int64_t tasks = (blocks + per_task - 1) / per_task;
 
   ForAhead(scratch_.pool(), experts * tasks, [&](int64_t task, int64_t next_task, int thread) {
@@ -159,6 +164,7 @@ void CpuExperts::GateAndUp(std::span<const Group> groups) {
     const ActivationFormat gate_format = kernels.format(gate, false), up_format = kernels.format(up, false);
     const ActivationFormat hidden_format = kernels.format(*group.expert->down, false);
     float *const gate_sums = scratch_.Sums(thread, 0), *const up_sums = scratch_.Sums(thread, 1);
+    float* const step = scratch_.Sums(thread, 2);  // [tokens, kStepColumns]
     const int64_t first = task % tasks * per_task, last = std::min(blocks, first + per_task);
     for (int64_t block = first; block < last; ++block) {
       RowBlock gate_block =
@@ -186,21 +192,29 @@ void CpuExperts::GateAndUp(std::span<const Group> groups) {
         kernels.row_block(up_block);
       }
       elementwise_.swiglu(gate_sums, up_sums, group.count * kBlockRows, gate_sums);
-      StoreHidden(group, hidden_format, block, gate_sums);
+      if (IsPlanes(hidden_format)) {
+        const int64_t in_step = block * kBlockRows % kStepColumns;
+        for (int64_t t = 0; t < group.count; ++t)
+          std::copy_n(gate_sums + t * kBlockRows, kBlockRows, step + t * kStepColumns + in_step);
+        if (in_step + kBlockRows == kStepColumns || block + 1 == blocks)
+          StoreHidden(group, hidden_format, block * kBlockRows - in_step, step, kStepColumns);
+      } else {
+        StoreHidden(group, hidden_format, block * kBlockRows, gate_sums, kBlockRows);
+      }
     }
   });
 }
 
-// Columns [16 block, 16 block + 16) of the hidden rows; behind the last ones, zeros up to a whole step.
-void CpuExperts::StoreHidden(const Group& group, ActivationFormat format, int64_t block,
-                             const float* h) const {
-  const int64_t columns = group.expert->down->columns, first = block * kBlockRows;
-  const int64_t count = std::min<int64_t>(kBlockRows, columns - first);
-  const int64_t element = ActivationBytes(format);
-  const int64_t written = (first + (count + 7) / 8 * 8) * element;
+// Columns [first, first + width) of the hidden rows from h [count, width]; behind the last ones, zeros up to
+// a whole step.
+void CpuExperts::StoreHidden(const Group& group, ActivationFormat format, int64_t first, const float* h,
+                             int64_t width) const {
+  const int64_t columns = group.expert->down->columns;
+  const int64_t count = std::min(width, columns - first);
+  const int64_t written = PackedBytes(format, first + count);
   for (int64_t t = 0; t < group.count; ++t) {
     uint8_t* const row = group.hidden + t * group.hidden_stride;
-    scratch_.kernels().pack(format, h + t * kBlockRows, count, row + first * element);
+    scratch_.kernels().pack(format, h + t * width, count, row + PackedBytes(format, first));
     if (first + count == columns)
       std::memset(row + written, 0, static_cast<size_t>(group.hidden_stride - written));
   }

@@ -46,7 +46,8 @@ class CpuExperts {
                        int64_t tokens, int64_t chosen);
   void Run(const Tensor& x, const Tensor& y, std::span<const Group> groups);
   void GateAndUp(std::span<const Group> groups);
-  void StoreHidden(const Group& group, ActivationFormat format, int64_t block, const float* h) const;
+  void StoreHidden(const Group& group, ActivationFormat format, int64_t first, const float* h,
+                   int64_t width) const;
   void Down(std::span<const Group> groups, const Tensor& y);
   static void AddToRows(const Group& group, const RowBlock& block, const Tensor& y);
 

@@ -10,12 +10,22 @@ const char* IsaName(Isa isa) {
       return "scalar";
     case Isa::kAvx2:
       return "avx2";
+    case Isa::kAvx2Vnni:
+      return "avx2-vnni";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAvx512Vnni:
+      return "avx512-vnni";
     case Isa::kAvx512Bf16:
       return "avx512-bf16";
     case Isa::kNeon:
       return "neon";
+    case Isa::kNeonDotprod:
+      return "neon-dotprod";
+    case Isa::kNeonI8mm:
+      return "neon-i8mm";
+    case Isa::kNeonBf16:
+      return "neon-bf16";
   }
   return "";
 }
@@ -24,8 +34,13 @@ std::vector<Isa> SupportedIsas() {
   std::vector<Isa> isas;
   const CpuFeatures& cpu = DetectCpu();
   if (cpu.avx512_bf16) isas.push_back(Isa::kAvx512Bf16);
+  if (cpu.avx512_vnni) isas.push_back(Isa::kAvx512Vnni);
   if (cpu.avx512) isas.push_back(Isa::kAvx512);
+  if (cpu.avx_vnni) isas.push_back(Isa::kAvx2Vnni);
   if (cpu.avx2_fma) isas.push_back(Isa::kAvx2);
+  if (cpu.neon_bf16) isas.push_back(Isa::kNeonBf16);
+  if (cpu.neon_i8mm) isas.push_back(Isa::kNeonI8mm);
+  if (cpu.neon_dotprod) isas.push_back(Isa::kNeonDotprod);
   if (cpu.neon) isas.push_back(Isa::kNeon);
   isas.push_back(Isa::kScalar);
   return isas;

@@ -1,4 +1,4 @@
-// Linear kernels with AVX-512 F, BW, DQ, VL and products in f32.
+// Linear kernels with AVX-512 F, BW, DQ, VL: products in f32, of bytes in pairs of 16 bits.
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -13,13 +13,15 @@ namespace avx512 {
 namespace {
 
 #include "cpu/lanes_avx512.inl.h"
+
+#include "cpu/byte_dot_avx512.inl.h"
+
 #include "cpu/linear_body.inl.h"
 #include "cpu/linear_pack.inl.h"
 
 }  // namespace
 
-extern const LinearKernels kLinearKernels = {Isa::kAvx512,         FormatFor,   PackRow, MultiplyRowBlock,
-                                             MultiplyRowBlockPair, GainsByPairs};
+K2_LINEAR_KERNELS(Isa::kAvx512)
 
 }  // namespace avx512
 }  // namespace k2

@@ -1,21 +1,26 @@
 // Linear kernels with the AVX-512 bf16 dot product: two exact products per lane and instruction, summed in
 // f32. The instruction takes subnormal inputs as zero: weights and activations below 1.2e-38 count as
-// nothing.
+// nothing. Every processor that has it has the byte dot product too.
 #if defined(__x86_64__)
 #include <immintrin.h>
 
 #include "cpu/linear_region.h"
 
 #define K2_PAIR_DOT
+#define K2_ROWS_BF16
+#define K2_VNNI
 #define K2_TILE_TOKENS 8
 
-K2_REGION_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
+K2_REGION_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")
 
 namespace k2 {
 namespace avx512_bf16 {
 namespace {
 
 #include "cpu/lanes_avx512.inl.h"
+
+#include "cpu/byte_dot_avx512.inl.h"
+
 #include "cpu/sum_each_avx512.inl.h"
 
 K2_INLINE F PairDotBroadcast(F line, const uint8_t* x, F sum) {
@@ -71,8 +76,7 @@ K2_INLINE void StorePairs(F x, bool nibble_order, uint8_t* out) {
 
 }  // namespace
 
-extern const LinearKernels kLinearKernels = {Isa::kAvx512Bf16,     FormatFor,   PackRow, MultiplyRowBlock,
-                                             MultiplyRowBlockPair, GainsByPairs};
+K2_LINEAR_KERNELS(Isa::kAvx512Bf16)
 
 }  // namespace avx512_bf16
 }  // namespace k2

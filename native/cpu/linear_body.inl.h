@@ -21,13 +21,15 @@ void FindBlockRows(const uint8_t* data, int64_t row_bytes, const RowBlock& b, co
   }
 }
 
-#if defined(K2_PAIR_DOT)
+#include "cpu/linear_planes.inl.h"
+
+#if defined(K2_ROWS_BF16)
 #include "cpu/linear_rows_bf16.inl.h"
 #endif
 
 template <class Mode, Storage S, int kBlocks>
 void MultiplyRows(const RowBlock* blocks) {
-  constexpr int64_t kUnitColumns = Mode::kPairUnits ? 2 : 1;
+  constexpr int64_t kUnitColumns = Mode::kUnitColumns;
   constexpr int64_t kPanelColumns = kPanelUnits * kUnitColumns;
   const RowBlock& b = blocks[0];
   const Weight& w = *b.weight;
@@ -68,18 +70,19 @@ void MultiplyRows(const RowBlock* blocks) {
     }
     for (; column < end; column += kPanelColumns) {
       const int64_t columns = end - column < kPanelColumns ? end - column : kPanelColumns;
+      // Pairs are padded to whole steps, and so must be what they meet.
+      const int64_t units =
+          Mode::kUnitColumns == 2 ? (columns + kStepColumns - 1) / kStepColumns * Mode::kStepUnits : columns;
+      constexpr int64_t kUnitsOfWord = kWordUnits<Mode, S>;
       Panels<kBlocks> panels;
       for (int i = 0; i < kBlocks; ++i) {
-        Unpack<Mode, S>(rows[i], row_bytes, column * kBits<S> / 8, (columns * kBits<S> + 31) / 32, lines[i],
-                        &cursors[i]);
+        Unpack<Mode, S>(rows[i], row_bytes, column * kBits<S> / 8, (units + kUnitsOfWord - 1) / kUnitsOfWord,
+                        lines[i], &cursors[i]);
         if (scale_in_panel) ScalePanel(*blocks[i].weight, blocks[i].first_row, column, columns, lines[i]);
         panels.lines[i] = lines[i];
         panels.scales[i] = scales[i] + (column - chunk) / kStepColumns * kBlockRows;
         panels.sums[i] = blocks[i].out;
       }
-      // Pairs are padded to whole steps, and so is what Unpack wrote.
-      const int64_t units =
-          Mode::kPairUnits ? (columns + kStepColumns - 1) / kStepColumns * Mode::kStepUnits : columns;
       MultiplyTokens<Mode>(b, panels, column / kUnitColumns * 4, units);
     }
   }
@@ -102,8 +105,11 @@ void MultiplyStored(const RowBlock* blocks) {
 }
 
 void MultiplyRowBlock(const RowBlock& b) {
-#if defined(K2_PAIR_DOT)
+  if (IsPlanes(b.format)) return MultiplyPlanes<1>(&b);
+#if defined(K2_ROWS_BF16)
   if (b.format == ActivationFormat::kPairs && b.weight->storage == Storage::kBf16) return MultiplyBf16Rows(b);
+#endif
+#if defined(K2_PAIR_DOT)
   if (b.format == ActivationFormat::kPairs || b.format == ActivationFormat::kNibblePairs)
     return MultiplyStored<PairMode, 1>(&b);
 #endif
@@ -112,6 +118,7 @@ void MultiplyRowBlock(const RowBlock& b) {
 
 // Where two lines meet every unit of activations, and there are registers for the sums of both.
 bool GainsByPairs(const Weight& w, ActivationFormat format, int64_t count) {
+  if (IsPlanes(format)) return kPlaneBlocks == 2 && count > kDirectTokens;
 #if defined(K2_PAIR_DOT)
   return count > kDirectTokens &&
          (format == ActivationFormat::kPairs || format == ActivationFormat::kNibblePairs) &&
@@ -123,6 +130,9 @@ bool GainsByPairs(const Weight& w, ActivationFormat format, int64_t count) {
 }
 
 void MultiplyRowBlockPair(const RowBlock* blocks) {
+  if constexpr (kPlaneBlocks == 2) {
+    if (IsPlanes(blocks[0].format) && blocks[0].count > kDirectTokens) return MultiplyPlanes<2>(blocks);
+  }
 #if defined(K2_PAIR_DOT)
   if (GainsByPairs(*blocks[0].weight, blocks[0].format, blocks[0].count))
     return MultiplyStored<PairMode, 2>(blocks);
@@ -131,9 +141,14 @@ void MultiplyRowBlockPair(const RowBlock* blocks) {
   MultiplyRowBlock(blocks[1]);
 }
 
+template <Activations kActivations>
 ActivationFormat FormatFor(const Weight& w, bool full_precision) {
   if (full_precision || w.storage == Storage::kF16 || w.storage == Storage::kF32)
     return ActivationFormat::kFloat;
+  if (w.storage == Storage::kInt4) {
+    if (kActivations == Activations::kInt8) return ActivationFormat::kBytes;
+    if (kTwoPlanes) return ActivationFormat::kBytePairs;
+  }
 #if defined(K2_PAIR_DOT)
   // Scaled while decoded, a weight is no bf16 number any more.
   if (ScalesInsideSteps(w)) return ActivationFormat::kFloat;

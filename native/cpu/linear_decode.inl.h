@@ -2,7 +2,7 @@
 
 // Products in f32.
 struct FloatMode {
-  static constexpr bool kPairUnits = false;
+  static constexpr int kUnitColumns = 1;
   static constexpr int kStepUnits = kStepColumns;
   K2_INLINE F Dot(F sum, F line, const uint8_t* x) { return FmaBroadcast(line, x, sum); }
 };
@@ -12,13 +12,18 @@ constexpr bool kHasPairDot = true;
 
 // Two bf16 products at once.
 struct PairMode {
-  static constexpr bool kPairUnits = true;
+  static constexpr int kUnitColumns = 2;
   static constexpr int kStepUnits = kStepColumns / 2;
   K2_INLINE F Dot(F sum, F line, const uint8_t* x) { return PairDotBroadcast(line, x, sum); }
 };
 #else
 constexpr bool kHasPairDot = false;
 #endif
+
+// Nibbles as bytes, four columns a unit: the even ones of a word, then the odd ones.
+struct ByteMode {
+  static constexpr int kUnitColumns = 4;
+};
 
 constexpr int kScaleSteps = 32;  // steps whose scales are decoded together
 
@@ -30,7 +35,7 @@ constexpr int kBits = S == Storage::kInt4     ? 4
 
 // Lines of the panel that 4 bytes of each row fill.
 template <class Mode, Storage S>
-constexpr int kWordUnits = 32 / kBits<S> / (Mode::kPairUnits ? 2 : 1);
+constexpr int kWordUnits = 32 / kBits<S> / Mode::kUnitColumns;
 
 // What remains to be asked of memory, a share of it with every batch of words.
 struct PrefetchCursor {
@@ -57,8 +62,9 @@ K2_INLINE void Prefetch(PrefetchCursor* cursor) {
 // Line i of the kWordUnits<Mode, S> that a word of each row decodes to.
 template <class Mode, Storage S>
 K2_INLINE F DecodeLine(U word, int i) {
+  if constexpr (Mode::kUnitColumns == 4) return AsFloats(i == 0 ? LowNibbles(word) : HighNibbles(word));
 #if defined(K2_PAIR_DOT)
-  if constexpr (Mode::kPairUnits) {
+  if constexpr (Mode::kUnitColumns == 2) {
     if constexpr (S == Storage::kInt4) return DecodeInt4Pairs(word, i);
     if constexpr (S == Storage::kF8E4m3) return DecodeF8Pairs(word, i);
     return AsFloats(word);
@@ -88,7 +94,8 @@ void Unpack(const uint8_t* const* rows, int64_t row_bytes, int64_t offset, int64
       const uint8_t* padded_rows[kBlockRows];
       __builtin_memset(padded, 0, sizeof padded);
       for (int i = 0; i < kBlockRows; ++i) {
-        __builtin_memcpy(padded[i], rows[i] + offset, static_cast<size_t>(row_bytes - offset));
+        if (offset < row_bytes)
+          __builtin_memcpy(padded[i], rows[i] + offset, static_cast<size_t>(row_bytes - offset));
         padded_rows[i] = padded[i];
       }
       LoadTransposed(padded_rows, 0, batch);

@@ -3,43 +3,83 @@
 
 #include <algorithm>
 
+#include "base/cpu_features.h"
+
 namespace k2 {
 
+// Of each set two tables, in the order of Activations.
 namespace scalar {
-extern const LinearKernels kLinearKernels;
+extern const LinearKernels kLinearKernels[];
 }
 #if defined(__x86_64__)
 namespace avx2 {
-extern const LinearKernels kLinearKernels;
+extern const LinearKernels kLinearKernels[];
+}
+namespace avx2_vnni {
+extern const LinearKernels kLinearKernels[];
 }
 namespace avx512 {
-extern const LinearKernels kLinearKernels;
+extern const LinearKernels kLinearKernels[];
+}
+namespace avx512_vnni {
+extern const LinearKernels kLinearKernels[];
 }
 namespace avx512_bf16 {
-extern const LinearKernels kLinearKernels;
+extern const LinearKernels kLinearKernels[];
 }
 #elif defined(__aarch64__)
 namespace neon {
-extern const LinearKernels kLinearKernels;
+extern const LinearKernels kLinearKernels[];
+}
+#if K2_HAS_NEON_DOTS
+namespace neon_dotprod {
+extern const LinearKernels kLinearKernels[];
+}
+namespace neon_i8mm {
+extern const LinearKernels kLinearKernels[];
+}
+namespace neon_bf16 {
+extern const LinearKernels kLinearKernels[];
 }
 #endif
+#endif
 
-const LinearKernels& LinearKernelsFor(Isa isa) {
+namespace {
+
+const LinearKernels* TablesOf(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
     case Isa::kAvx2:
       return avx2::kLinearKernels;
+    case Isa::kAvx2Vnni:
+      return avx2_vnni::kLinearKernels;
     case Isa::kAvx512:
       return avx512::kLinearKernels;
+    case Isa::kAvx512Vnni:
+      return avx512_vnni::kLinearKernels;
     case Isa::kAvx512Bf16:
       return avx512_bf16::kLinearKernels;
 #elif defined(__aarch64__)
     case Isa::kNeon:
       return neon::kLinearKernels;
+#if K2_HAS_NEON_DOTS
+    case Isa::kNeonDotprod:
+      return neon_dotprod::kLinearKernels;
+    case Isa::kNeonI8mm:
+      return neon_i8mm::kLinearKernels;
+    case Isa::kNeonBf16:
+      return neon_bf16::kLinearKernels;
+#endif
 #endif
     default:
       return scalar::kLinearKernels;
   }
+}
+
+}  // namespace
+
+const LinearKernels& LinearKernelsFor(Isa isa, Activations activations) {
+  return TablesOf(isa)[static_cast<int>(activations)];
 }
 
 PrefetchRange RowBlockBytes(const Weight& w, int64_t first_row) {

@@ -3,6 +3,7 @@
 // never crosses lanes and its sum runs through K in the same order whatever T, the neighbours or the threads
 // are:
 //   for each step of 32 columns:  part = sum over the step in order;  result = fma(part, scale, result)
+// INT4 weights may meet activations that are integers (activation_planes.h): their part is exact.
 // BF16 weights, which have no scales, are multiplied as their rows lie where the bf16 dot product can do so
 // (linear_rows_bf16.inl.h).
 // One table of functions per instruction set; the work around the blocks is portable (linear.cc, experts.cc).
@@ -11,13 +12,13 @@
 #include <cstdint>
 
 #include "base/tensor.h"
+#include "cpu/activation_planes.h"
 #include "cpu/isa.h"
+#include "ops/backend.h"
 
 namespace k2 {
 
 constexpr int kBlockRows = 16;
-// Columns whose products are summed before the scale is applied.
-constexpr int kStepColumns = 32;
 
 // How a row of activations lies in memory. Each element takes 4 bytes (floats) or 2 (pairs).
 enum class ActivationFormat : uint8_t {
@@ -26,11 +27,35 @@ enum class ActivationFormat : uint8_t {
   kPairs,        // bf16
   kNibblePairs,  // bf16, each 8 columns in the order 0 4 1 5 2 6 3 7: the order in which one shift of an INT4
                  // word brings its nibbles into the two halves of a lane
+  kBytes,        // integers of 8 bits with a scale for each step: PlaneStep<1>
+  kBytePairs,    // integers of 15 bits as two of 8: PlaneStep<2>
 };
-constexpr int kActivationFormats = 4;
+constexpr int kActivationFormats = 6;
 
-constexpr int64_t ActivationBytes(ActivationFormat format) {
-  return format == ActivationFormat::kFloat || format == ActivationFormat::kRounded ? 4 : 2;
+// Bytes of a step of 32 columns.
+constexpr int64_t StepBytes(ActivationFormat format) {
+  switch (format) {
+    case ActivationFormat::kFloat:
+    case ActivationFormat::kRounded:
+      return 4 * kStepColumns;
+    case ActivationFormat::kPairs:
+    case ActivationFormat::kNibblePairs:
+      return 2 * kStepColumns;
+    case ActivationFormat::kBytes:
+      return sizeof(PlaneStep<1>);
+    case ActivationFormat::kBytePairs:
+      return sizeof(PlaneStep<2>);
+  }
+  return 0;
+}
+// Such a step has one scale, so it is packed as a whole.
+constexpr bool IsPlanes(ActivationFormat format) {
+  return format == ActivationFormat::kBytes || format == ActivationFormat::kBytePairs;
+}
+// Bytes that n columns take once they are packed, zeros behind them included.
+constexpr int64_t PackedBytes(ActivationFormat format, int64_t n) {
+  if (IsPlanes(format)) return (n + kStepColumns - 1) / kStepColumns * StepBytes(format);
+  return (n + 7) / 8 * 8 * (StepBytes(format) / kStepColumns);
 }
 
 // Bytes that this thread will need next, asked of memory a little with every step of the current block.
@@ -58,7 +83,8 @@ struct LinearKernels {
   Isa isa;
   // Activations that row_block wants for a weight. `full_precision` keeps them unrounded.
   ActivationFormat (*format)(const Weight& weight, bool full_precision);
-  // Stores n floats in a format; n up to the next multiple of 8 is filled with zeros.
+  // Stores n floats in a format, PackedBytes of it; what is packed in parts is packed in whole steps if the
+  // format is one of planes, else in multiples of 8.
   void (*pack)(ActivationFormat format, const float* x, int64_t n, uint8_t* out);
   void (*row_block)(const RowBlock& block);
   // Two blocks with activations, format, columns and storage in common, side by side: each line of
@@ -68,7 +94,7 @@ struct LinearKernels {
   bool (*gains_by_pairs)(const Weight& weight, ActivationFormat format, int64_t count);
 };
 
-const LinearKernels& LinearKernelsFor(Isa isa);
+const LinearKernels& LinearKernelsFor(Isa isa, Activations activations = Activations::k16Bit);
 
 // One block, or two that may be a pair.
 inline void MultiplyBlocks(const LinearKernels& kernels, const RowBlock* blocks, int64_t count) {
@@ -81,7 +107,7 @@ inline void MultiplyBlocks(const LinearKernels& kernels, const RowBlock* blocks,
 // column of several tokens never competes for one set of the first-level cache.
 constexpr int64_t PackedStride(ActivationFormat format, int64_t columns) {
   const int64_t steps = (columns + kStepColumns - 1) / kStepColumns;
-  return (steps * kStepColumns * ActivationBytes(format) / 64 | 1) * 64;
+  return ((steps * StepBytes(format) + 63) / 64 | 1) * 64;
 }
 
 // Bytes of weight and scales that one row block reads.

@@ -158,7 +158,7 @@ void MultiplyTokens(const RowBlock& b, const Panels<kBlocks>& panels, int64_t x_
 // floats, which is not worth code of its own.)
 template <class Mode, Storage S>
 constexpr bool kHasDirect = kWords* kWordUnits<Mode, S> % Mode::kStepUnits == 0 &&
-                            (Mode::kPairUnits || !kHasPairDot || kBits<S> >= 16);
+                            (Mode::kUnitColumns == 2 || !kHasPairDot || kBits<S> >= 16);
 
 template <class Mode, Storage S, int kTokens>
 void MultiplyDirect(const RowBlock& b, const uint8_t* const* rows, int64_t offset, int64_t batches,

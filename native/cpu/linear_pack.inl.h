@@ -1,5 +1,7 @@
 // Packing of activations; included after the lanes of an ISA.
 
+#include "cpu/linear_pack_planes.inl.h"
+
 // 16 floats in a format.
 K2_INLINE void Pack16(ActivationFormat format, const float* x, uint8_t* out) {
   switch (format) {
@@ -18,11 +20,16 @@ K2_INLINE void Pack16(ActivationFormat format, const float* x, uint8_t* out) {
       StorePairs(Load(x), format == ActivationFormat::kNibblePairs, out);
 #endif
       return;
+    case ActivationFormat::kBytes:
+    case ActivationFormat::kBytePairs:
+      return;  // PackRow packs these in steps
   }
 }
 
 void PackRow(ActivationFormat format, const float* x, int64_t n, uint8_t* out) {
-  const int64_t bytes = format == ActivationFormat::kFloat || format == ActivationFormat::kRounded ? 4 : 2;
+  if (format == ActivationFormat::kBytes) return PackSteps<1>(x, n, out);
+  if (format == ActivationFormat::kBytePairs) return PackSteps<2>(x, n, out);
+  const int64_t bytes = StepBytes(format) / kStepColumns;
   int64_t i = 0;
   for (; i + 16 <= n; i += 16) Pack16(format, x + i, out + i * bytes);
   if (i == n) return;

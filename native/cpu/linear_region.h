@@ -19,3 +19,9 @@
 #else
 #define K2_UNROLL _Pragma("GCC unroll 32")
 #endif
+
+// The tables of a set, one for each precision of activations, at the end of its namespace.
+#define K2_LINEAR_KERNELS(isa)                                                                              \
+  extern const LinearKernels kLinearKernels[] = {                                                           \
+      {isa, FormatFor<Activations::k16Bit>, PackRow, MultiplyRowBlock, MultiplyRowBlockPair, GainsByPairs}, \
+      {isa, FormatFor<Activations::kInt8>, PackRow, MultiplyRowBlock, MultiplyRowBlockPair, GainsByPairs}};

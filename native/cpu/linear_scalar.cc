@@ -82,13 +82,55 @@ K2_INLINE F RoundToBf16(const F& value) {
   return r;
 }
 
+constexpr bool kTwoPlanes = false;
+constexpr int kPlaneSums = 2, kPlaneBlocks = 1;
+
+K2_INLINE U Map(const U& x, uint32_t mask, int shift) {
+  U r;
+  K2_LANES(j) r.lane[j] = x.lane[j] >> shift & mask;
+  return r;
+}
+K2_INLINE U LowNibbles(const U& word) { return Map(word, 0x0f0f0f0f, 0); }
+K2_INLINE U HighNibbles(const U& word) { return Map(word, 0x0f0f0f0f, 4); }
+K2_INLINE U LoadLine(const float* from) { return std::bit_cast<U>(Load(from)); }
+K2_INLINE U NoSum() { return U{}; }
+K2_INLINE U StartSum(const int32_t* start) {
+  U r;
+  K2_LANES(j) r.lane[j] = static_cast<uint32_t>(*start);
+  return r;
+}
+// Lanes wrap around as two's complement does, so signs need no care.
+K2_INLINE U DotBytes(const U& sum, const U& line, const int8_t* x) {
+  U r;
+  K2_LANES(j) {
+    r.lane[j] = sum.lane[j];
+    for (int i = 0; i < 4; ++i) r.lane[j] += (line.lane[j] >> (8 * i) & 0xff) * static_cast<uint32_t>(x[i]);
+  }
+  return r;
+}
+K2_INLINE U TotalOf(const U& sum, const int32_t*) { return sum; }
+K2_INLINE U AddTimes128(const U& low, const U& high) {
+  U r;
+  K2_LANES(j) r.lane[j] = low.lane[j] + (high.lane[j] << 7);
+  return r;
+}
+K2_INLINE F ToFloats(const U& sum) {
+  F r;
+  K2_LANES(j) r.lane[j] = static_cast<float>(static_cast<int32_t>(sum.lane[j]));
+  return r;
+}
+K2_INLINE F TimesBroadcast(const F& a, const float* x) {
+  F r;
+  K2_LANES(j) r.lane[j] = a.lane[j] * *x;
+  return r;
+}
+
 #include "cpu/linear_body.inl.h"
 #include "cpu/linear_pack.inl.h"
 
 }  // namespace
 
-extern const LinearKernels kLinearKernels = {Isa::kScalar,         FormatFor,   PackRow, MultiplyRowBlock,
-                                             MultiplyRowBlockPair, GainsByPairs};
+K2_LINEAR_KERNELS(Isa::kScalar)
 
 }  // namespace scalar
 }  // namespace k2

@@ -8,19 +8,20 @@ int64_t LinearScratch::SlabTokens(const BackendShapes& shapes) {
   return std::clamp<int64_t>(shapes.batch_tokens, 1, kMostSlabTokens);
 }
 
-int64_t LinearScratch::PackedBytes(const BackendShapes& shapes) const {
-  const Weight plain = {.storage = Storage::kBf16};
-  const ActivationFormat format = kernels_.format(plain, false);
-  // With pairs, an expert's matrices may want both orders of the hidden state at once.
-  const int64_t formats = format == ActivationFormat::kPairs ? 2 : 1;
+int64_t LinearScratch::PackedRowsBytes(const BackendShapes& shapes) const {
+  const ActivationFormat plain = kernels_.format(Weight{.storage = Storage::kBf16}, false);
+  const ActivationFormat int4 = kernels_.format(Weight{.storage = Storage::kInt4}, false);
+  // An expert's matrices may want both forms of the hidden state at once.
+  const int64_t both =
+      PackedStride(plain, shapes.hidden) + (int4 == plain ? 0 : PackedStride(int4, shapes.hidden));
   const int64_t row_bytes =
-      std::max(PackedStride(format, shapes.widest_input), formats * PackedStride(format, shapes.hidden));
+      std::max({PackedStride(plain, shapes.widest_input), PackedStride(int4, shapes.widest_input), both});
   return SlabTokens(shapes) * row_bytes;
 }
 
 int64_t LinearScratch::Bytes(const BackendShapes& shapes) const {
-  return pool_.threads() * 2 * SlabTokens(shapes) * kBlockRows * static_cast<int64_t>(sizeof(float)) +
-         PackedBytes(shapes);
+  return pool_.threads() * kSums * SlabTokens(shapes) * kBlockRows * static_cast<int64_t>(sizeof(float)) +
+         PackedRowsBytes(shapes);
 }
 
 Status LinearScratch::Prepare(const BackendShapes& shapes) {
@@ -30,7 +31,7 @@ Status LinearScratch::Prepare(const BackendShapes& shapes) {
   buffer_ = std::move(buffer.value());
   slab_tokens_ = SlabTokens(shapes);
   packed_ = buffer_.data();
-  sums_ = reinterpret_cast<float*>(packed_ + PackedBytes(shapes));
+  sums_ = reinterpret_cast<float*>(packed_ + PackedRowsBytes(shapes));
   return {};
 }
 
@@ -47,14 +48,13 @@ PackedRows LinearScratch::Rows(ActivationFormat format) {
   if (known.rows != nullptr) return known;
   uint8_t* const rows = packed_ + packed_used_;
   const int64_t stride = PackedStride(format, x_.columns);
-  const int64_t element = ActivationBytes(format);
+  const int64_t written = PackedBytes(format, x_.columns);
   packed_used_ += x_.rows * stride;
   const int64_t rows_per_task = std::max<int64_t>(1, 32768 / x_.columns);
   pool_.For(x_.rows, rows_per_task, [&](int64_t first, int64_t last, int) {
     for (int64_t t = first; t < last; ++t) {
       uint8_t* row = rows + t * stride;
       kernels_.pack(format, x_.row(t), x_.columns, row);
-      const int64_t written = (x_.columns + 7) / 8 * 8 * element;
       std::memset(row + written, 0, static_cast<size_t>(stride - written));
     }
   });

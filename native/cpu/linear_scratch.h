@@ -20,6 +20,8 @@ class LinearScratch {
  public:
   // More tokens than this go through the kernels in slabs; weights are read once per slab.
   static constexpr int64_t kMostSlabTokens = 512;
+  // Two row blocks, and a step of hidden columns.
+  static constexpr int kSums = 2 + kStepColumns / kBlockRows;
 
   LinearScratch(const LinearKernels& kernels, ThreadPool& pool) : kernels_(kernels), pool_(pool) {}
 
@@ -37,13 +39,13 @@ class LinearScratch {
   // Those activations in a format; packed by all threads when first asked for.
   PackedRows Rows(ActivationFormat format);
 
-  // [slab_tokens, 16] for one thread; two of them.
+  // [slab_tokens, 16] for one thread; kSums of them, one behind the other.
   float* Sums(int thread, int which) const {
-    return sums_ + (thread * 2 + which) * slab_tokens_ * kBlockRows;
+    return sums_ + (thread * kSums + which) * slab_tokens_ * kBlockRows;
   }
 
  private:
-  int64_t PackedBytes(const BackendShapes& shapes) const;
+  int64_t PackedRowsBytes(const BackendShapes& shapes) const;
 
   const LinearKernels& kernels_;
   ThreadPool& pool_;

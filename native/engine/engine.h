@@ -30,6 +30,7 @@ enum class AttentionChoice { kAuto, kAbsorbed, kExpanded };
 struct EngineOptions {
   std::string device = "cpu";
   std::string isa = {};  // empty: the best that the processor has
+  Activations activations = Activations::k16Bit;
   int threads = 1;
   int64_t context_tokens = 4096;
   AttentionChoice attention = AttentionChoice::kAuto;

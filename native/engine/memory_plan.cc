@@ -40,7 +40,8 @@ Result<MemoryPlan> PlanMemory(const ModelSpec& spec, const EngineOptions& option
   K2_RETURN_IF_ERROR(CheckSpec(spec));
   K2_RETURN_IF_ERROR(CheckEngineOptions(options));
   Result<std::unique_ptr<Backend>> backend =
-      FindBackend(options.device)->make({.threads = options.threads, .isa = options.isa});
+      FindBackend(options.device)
+          ->make({.threads = options.threads, .isa = options.isa, .activations = options.activations});
   if (!backend.ok()) return backend.status();
   const BackendShapes shapes = spec.Shapes(options.batch_tokens);
   MemoryPlan plan;

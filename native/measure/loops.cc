@@ -93,6 +93,10 @@ __attribute__((target("avx2"))) uint64_t SumAvx2(const uint8_t* data, size_t siz
   return total;
 }
 
+#endif
+
+#if defined(__x86_64__) || K2_HAS_NEON_DOTS
+
 #define K2_ARITHMETIC(NAME, FEATURES, SUM, ZERO, OPERAND, MULTIPLY_ADD) \
   __attribute__((target(FEATURES))) float NAME(int64_t iterations) {    \
     SUM sums[kSums];                                                    \
@@ -116,12 +120,18 @@ __attribute__((target("avx2"))) uint64_t SumAvx2(const uint8_t* data, size_t siz
     return total;                                                       \
   }
 
+#endif
+
+#if defined(__x86_64__)
+
 K2_ARITHMETIC(F32Avx2, "avx2,fma", __m256, _mm256_setzero_ps(), _mm256_set1_ps(0.5f),
               _mm256_fmadd_ps(a, b, sums[k]))
 K2_ARITHMETIC(F32Avx512, "avx512f", __m512, _mm512_setzero_ps(), _mm512_set1_ps(0.5f),
               _mm512_fmadd_ps(a, b, sums[k]))
 K2_ARITHMETIC(Int8Vnni, "avx512f,avx512vnni", __m512i, _mm512_setzero_si512(), _mm512_set1_epi32(0x03030303),
               _mm512_dpbusd_epi32(sums[k], a, b))
+K2_ARITHMETIC(Int8AvxVnni, "avx2,avxvnni", __m256i, _mm256_setzero_si256(), _mm256_set1_epi32(0x03030303),
+              _mm256_dpbusd_avx_epi32(sums[k], a, b))
 K2_ARITHMETIC(Bf16Dot, "avx512f,avx512bf16", __m512, _mm512_setzero_ps(), _mm512_set1_epi32(0x3f803f80),
               _mm512_dpbf16_ps(sums[k], (__m512bh)a, (__m512bh)b))
 
@@ -159,6 +169,17 @@ float F32Neon(int64_t iterations) {
 
 #endif
 
+#if K2_HAS_NEON_DOTS
+
+K2_ARITHMETIC(Int8Dotprod, "arch=armv8.2-a+dotprod", int32x4_t, vdupq_n_s32(0), vdupq_n_s8(3),
+              vdotq_s32(sums[k], a, b))
+K2_ARITHMETIC(Int8Matrix, "arch=armv8.2-a+i8mm", int32x4_t, vdupq_n_s32(0), vdupq_n_s8(3),
+              vmmlaq_s32(sums[k], a, b))
+K2_ARITHMETIC(Bf16Neon, "arch=armv8.2-a+bf16", float32x4_t, vdupq_n_f32(0),
+              vreinterpretq_bf16_u16(vdupq_n_u16(0x3f80)), vbfdotq_f32(sums[k], a, b))
+
+#endif
+
 std::vector<Arithmetic> Detect() {
   std::vector<Arithmetic> found;
   const auto add = [&](bool here, const char* name, int operations, float (*loop)(int64_t)) {
@@ -168,9 +189,15 @@ std::vector<Arithmetic> Detect() {
   const CpuFeatures& cpu = DetectCpu();
   add(cpu.avx512_vnni, "int8-vnni", 64, Int8Vnni);
   add(cpu.avx512_bf16, "bf16-dot", 32, Bf16Dot);
+  add(cpu.avx_vnni, "int8-avx-vnni", 32, Int8AvxVnni);
   add(cpu.avx512, "f32-avx512", 16, F32Avx512);
   add(cpu.avx2_fma, "f32-avx2", 8, F32Avx2);
 #elif defined(__aarch64__)
+#if K2_HAS_NEON_DOTS
+  add(DetectCpu().neon_i8mm, "int8-i8mm", 32, Int8Matrix);
+  add(DetectCpu().neon_dotprod, "int8-dotprod", 16, Int8Dotprod);
+  add(DetectCpu().neon_bf16, "bf16-neon", 8, Bf16Neon);
+#endif
   add(true, "f32-neon", 4, F32Neon);
 #endif
   add(true, "f32-portable", 1, PortableF32);
@@ -202,12 +229,30 @@ const Arithmetic* FindArithmetic(const char* name) {
   return nullptr;
 }
 
-const char* ArithmeticOfKernels(const char* isa) {
-  if (std::strcmp(isa, "avx512-bf16") == 0) return "bf16-dot";
-  if (std::strcmp(isa, "avx512") == 0) return "f32-avx512";
-  if (std::strcmp(isa, "avx2") == 0) return "f32-avx2";
-  if (std::strcmp(isa, "neon") == 0) return "f32-neon";
-  return "f32-portable";
+KernelArithmetic ArithmeticOfKernels(const char* isa, bool int8_activations) {
+  struct Row {
+    const char *isa, *name,
+        *bytes;  // bytes: what it multiplies INT4 weights and bytes with; null: nothing fast
+    int planes;  // of 16-bit activations; 0: none, they are multiplied as BF16 weights are
+  };
+  static constexpr Row kRows[] = {
+      {"avx512-bf16", "bf16-dot", "int8-vnni", 0},
+      {"avx512-vnni", "f32-avx512", "int8-vnni", 2},
+      {"avx512", "f32-avx512", nullptr, 0},
+      {"avx2-vnni", "f32-avx2", "int8-avx-vnni", 2},
+      {"avx2", "f32-avx2", nullptr, 0},
+      {"neon-bf16", "bf16-neon", "int8-i8mm", 0},
+      {"neon-i8mm", "f32-neon", "int8-i8mm", 2},
+      {"neon-dotprod", "f32-neon", "int8-dotprod", 2},
+      {"neon", "f32-neon", nullptr, 0},
+  };
+  for (const Row& row : kRows) {
+    if (std::strcmp(row.isa, isa) != 0) continue;
+    if (row.bytes != nullptr && int8_activations) return {row.name, row.bytes, 1};
+    if (row.planes != 0) return {row.name, row.bytes, row.planes};
+    return {row.name, row.name, 1};
+  }
+  return {"f32-portable", "f32-portable", 1};
 }
 
 }  // namespace k2

@@ -64,9 +64,16 @@ class Backend {
   AlignedBuffer composed_scratch_;
 };
 
+// What the inputs of INT4 weights are rounded to before they are multiplied.
+enum class Activations : uint8_t {
+  k16Bit,
+  kInt8,  // faster in long prefills, and less exact
+};
+
 struct BackendOptions {
   int threads = 1;
   std::string isa;  // forces a kernel set; empty: the best that the CPU has
+  Activations activations = Activations::k16Bit;
 };
 
 using MakeBackend = Result<std::unique_ptr<Backend>> (*)(const BackendOptions&);

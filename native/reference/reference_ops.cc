@@ -73,6 +73,10 @@ void ReferenceBackend::Add(const AddParams& p) {
 BackendEntry ReferenceBackendEntry() {
   return {.name = "reference",
           .make = [](const BackendOptions& options) -> Result<std::unique_ptr<Backend>> {
+            if (options.activations != Activations::k16Bit) {
+              return Status(ErrorCode::kInvalidArgument,
+                            "Expected 16-bit activations for the reference backend, got int8");
+            }
             if (!options.isa.empty() && options.isa != "scalar") {
               return Status(
                   ErrorCode::kInvalidArgument,

@@ -2,16 +2,22 @@
 // rewind.
 
 import { describe, expect, it } from "vitest";
-import { loadModel } from "../../lib/index";
+import { type LoadOptions, loadModel } from "../../lib/index";
 import { readGolden, sameBits } from "./support/golden-checkpoints";
 
-const names = ["bf16-qlora", "int4-group32", "fp8-block", "glm-like"];
+const cases: [string, LoadOptions][] = [
+  ["bf16-qlora", {}],
+  ["int4-group32", {}],
+  ["int4-group32", { activations: "int8" }],
+  ["fp8-block", {}],
+  ["glm-like", {}],
+];
 
-describe.each(names)("%s", (name) => {
+describe.each(cases)("%s %j", (name, given) => {
   const { path, ids } = readGolden(name);
-  const load = (options: Parameters<typeof loadModel>[1]) =>
-    loadModel(path, { device: "cpu", threads: 2, contextTokens: 512, ...options });
-  const evaluate = async (options: Parameters<typeof loadModel>[1]) => {
+  const load = (options: LoadOptions) =>
+    loadModel(path, { device: "cpu", threads: 2, contextTokens: 512, ...given, ...options });
+  const evaluate = async (options: LoadOptions) => {
     await using model = await load(options);
     return await model.createSession().evaluate(ids);
   };

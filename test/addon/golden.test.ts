@@ -31,6 +31,17 @@ describe.each(goldenNames)("%s", (name) => {
     expect(worst).toBeLessThan(2.5 * golden.bfloat16Noise);
   });
 
+  it.runIf(name.startsWith("int4"))("cpu, int8 activations", async () => {
+    const options = { device: "cpu", attention: "absorbed" } as const;
+    const logits = await evaluate(golden.path, golden.ids, { ...options, activations: "int8" });
+    const { rms } = distance(golden, logits);
+    // A number of an INT4 weight's input errs by up to 2^-8 of the largest of its 32 instead of 2^-9 of itself: two times as
+    // far where it is that largest one, and four times in the mean square where they are normal (the largest of 32 is twice
+    // their deviation).
+    expect(rms).toBeLessThan(1.5 * 4 * golden.bfloat16Rms);
+    expect(rms).toBeGreaterThan(distance(golden, await evaluate(golden.path, golden.ids, options)).rms);
+  });
+
   it("cpu, expanded attention", async () => {
     const logits = await evaluate(golden.path, golden.ids, { device: "cpu", attention: "expanded" });
     // Keys and values are rounded once more than in the absorbed form.

@@ -53,9 +53,10 @@ it.each([
     }
     expect(readdirSync(directory)).toHaveLength(15);
     expect(statSync(directory).mode & 0o777).toBe(0o700);
-    // Another form, another kernel set or another checkpoint finds nothing.
+    // Another form, another kernel set, other activations or another checkpoint find nothing.
     const other = attention === "absorbed" ? "expanded" : "absorbed";
     expect((await prefilled(ids, { attention, isa: "scalar" })).cachedTokens).toBe(0);
+    expect((await prefilled(ids, { attention, activations: "int8" })).cachedTokens).toBe(0);
     if (attention !== "auto") expect((await prefilled(ids, { attention: other })).cachedTokens).toBe(0);
   },
 );

@@ -21,7 +21,8 @@ struct Subject {
 };
 
 // All backends that work here except the reference, once per kernel set, prepared for `shapes`.
-std::vector<Subject> MakeSubjects(const BackendShapes& shapes, int threads);
+std::vector<Subject> MakeSubjects(const BackendShapes& shapes, int threads,
+                                  Activations activations = Activations::k16Bit);
 std::unique_ptr<Backend> MakeReference(const BackendShapes& shapes);
 
 struct OpCase {
@@ -33,6 +34,7 @@ struct OpCase {
   std::function<void(Backend&, int64_t first, int64_t count, Tensor y)> run;
   // The largest |subject - reference| allowed.
   std::function<double(int64_t row, int64_t column)> tolerance;
+  Activations activations = Activations::k16Bit;
 };
 
 void Conform(const OpCase& op);

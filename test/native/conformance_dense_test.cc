@@ -7,6 +7,13 @@
 namespace k2::test {
 namespace {
 
+// INT4 weights are also multiplied with int8 activations.
+std::vector<Activations> ActivationsOf(const Coding& coding) {
+  if (coding.storage != Storage::kInt4) return {Activations::k16Bit};
+  return {Activations::k16Bit, Activations::kInt8};
+}
+const char* NameOf(Activations activations) { return activations == Activations::kInt8 ? " int8" : ""; }
+
 constexpr int64_t kWidths[] = {1, 2, 7, 16, 31, 33, 64, 96, 129, 576, 1000};
 
 TEST(conformance_embed) {
@@ -75,28 +82,32 @@ TEST(conformance_linear) {
       const bool full_precision = draws.Next() < 0.3;
       const Matrix x = RandomActivations(draws.Between(1, 40), columns, draws.Seed());
       const StoredWeight w(coding, draws.Between(1, 70), columns, draws.Seed());
-      std::vector<Bounded> bounds;
-      for (int64_t t = 0; t < x.rows; ++t) {
-        bounds.push_back(LinearBounded(Exactly(&x.data[static_cast<size_t>(t * columns)], columns),
-                                       w.weight(), full_precision));
+      for (const Activations activations : ActivationsOf(coding)) {
+        std::vector<Bounded> bounds;
+        for (int64_t t = 0; t < x.rows; ++t) {
+          bounds.push_back(LinearBounded(Exactly(&x.data[static_cast<size_t>(t * columns)], columns),
+                                         w.weight(), full_precision, activations));
+        }
+        Conform({.name = std::string("linear ") + StorageName(coding.storage) + " [" +
+                         std::to_string(x.rows) + ", " + std::to_string(columns) + "]" +
+                         (full_precision ? " full precision" : "") + NameOf(activations),
+                 .shapes = SmallShapes(),
+                 .rows = x.rows,
+                 .columns = w.weight().rows,
+                 .run =
+                     [&](Backend& b, int64_t first, int64_t count, Tensor y) {
+                       Matrix part = x.Rows(first, count);
+                       b.Linear({.x = part.tensor(),
+                                 .w = &w.weight(),
+                                 .y = {y.row(first), count, y.columns, y.stride},
+                                 .full_precision = full_precision});
+                     },
+                 .tolerance =
+                     [&](int64_t t, int64_t n) {
+                       return bounds[static_cast<size_t>(t)].bound[static_cast<size_t>(n)];
+                     },
+                 .activations = activations});
       }
-      Conform({.name = std::string("linear ") + StorageName(coding.storage) + " [" + std::to_string(x.rows) +
-                       ", " + std::to_string(columns) + "]" + (full_precision ? " full precision" : ""),
-               .shapes = SmallShapes(),
-               .rows = x.rows,
-               .columns = w.weight().rows,
-               .run =
-                   [&](Backend& b, int64_t first, int64_t count, Tensor y) {
-                     Matrix part = x.Rows(first, count);
-                     b.Linear({.x = part.tensor(),
-                               .w = &w.weight(),
-                               .y = {y.row(first), count, y.columns, y.stride},
-                               .full_precision = full_precision});
-                   },
-               .tolerance =
-                   [&](int64_t t, int64_t n) {
-                     return bounds[static_cast<size_t>(t)].bound[static_cast<size_t>(n)];
-                   }});
     }
   }
 }
@@ -220,30 +231,33 @@ TEST(conformance_feed_forward) {
       if (coding.block_columns == 96 || coding.block_columns == 128) continue;
       const Matrix x = RandomActivations(draws.Between(1, 20), hidden, draws.Seed());
       const ExpertWeights w(coding, hidden, width, draws);
-      std::vector<Bounded> bounds;
-      for (int64_t t = 0; t < x.rows; ++t) {
-        bounds.push_back(FeedForwardBounded(Exactly(&x.data[static_cast<size_t>(t * hidden)], hidden),
-                                            w.gate.weight(), w.up.weight(), w.down.weight()));
+      for (const Activations activations : ActivationsOf(coding)) {
+        std::vector<Bounded> bounds;
+        for (int64_t t = 0; t < x.rows; ++t) {
+          bounds.push_back(FeedForwardBounded(Exactly(&x.data[static_cast<size_t>(t * hidden)], hidden),
+                                              w.gate.weight(), w.up.weight(), w.down.weight(), activations));
+        }
+        BackendShapes shapes = SmallShapes();
+        shapes.hidden = hidden;
+        shapes.dense_width = width;
+        Conform({.name = std::string("feed_forward ") + StorageName(coding.storage) + " " +
+                         std::to_string(hidden) + " x " + std::to_string(width) + NameOf(activations),
+                 .shapes = shapes,
+                 .rows = x.rows,
+                 .columns = hidden,
+                 .run =
+                     [&](Backend& b, int64_t first, int64_t count, Tensor y) {
+                       Matrix part = x.Rows(first, count);
+                       b.FeedForward({.x = part.tensor(),
+                                      .weights = w.expert(),
+                                      .y = {y.row(first), count, y.columns, y.stride}});
+                     },
+                 .tolerance =
+                     [&](int64_t t, int64_t n) {
+                       return bounds[static_cast<size_t>(t)].bound[static_cast<size_t>(n)];
+                     },
+                 .activations = activations});
       }
-      BackendShapes shapes = SmallShapes();
-      shapes.hidden = hidden;
-      shapes.dense_width = width;
-      Conform({.name = std::string("feed_forward ") + StorageName(coding.storage) + " " +
-                       std::to_string(hidden) + " x " + std::to_string(width),
-               .shapes = shapes,
-               .rows = x.rows,
-               .columns = hidden,
-               .run =
-                   [&](Backend& b, int64_t first, int64_t count, Tensor y) {
-                     Matrix part = x.Rows(first, count);
-                     b.FeedForward({.x = part.tensor(),
-                                    .weights = w.expert(),
-                                    .y = {y.row(first), count, y.columns, y.stride}});
-                   },
-               .tolerance =
-                   [&](int64_t t, int64_t n) {
-                     return bounds[static_cast<size_t>(t)].bound[static_cast<size_t>(n)];
-                   }});
     }
   }
 }
@@ -275,48 +289,51 @@ TEST(conformance_routed_experts) {
           --left;
         }
       }
-      std::vector<double> bounds(static_cast<size_t>(x.rows * hidden), 0.0);
-      for (int64_t t = 0; t < x.rows; ++t) {
-        const Bounded row = Exactly(&x.data[static_cast<size_t>(t * hidden)], hidden);
-        for (int64_t j = 0; j < chosen; ++j) {
-          const size_t at = static_cast<size_t>(t * chosen + j);
-          const Expert& expert = experts[static_cast<size_t>(ids[at])];
-          const Bounded y = FeedForwardBounded(row, *expert.gate, *expert.up, *expert.down);
-          for (int64_t n = 0; n < hidden; ++n) {
-            const size_t i = static_cast<size_t>(n);
-            bounds[static_cast<size_t>(t * hidden + n)] +=
-                shares[at] * (y.bound[i] + kSumming * std::fabs(y.value[i])) +
-                kSumming * std::fabs(start.at(t, n));
+      for (const Activations activations : ActivationsOf(coding)) {
+        std::vector<double> bounds(static_cast<size_t>(x.rows * hidden), 0.0);
+        for (int64_t t = 0; t < x.rows; ++t) {
+          const Bounded row = Exactly(&x.data[static_cast<size_t>(t * hidden)], hidden);
+          for (int64_t j = 0; j < chosen; ++j) {
+            const size_t at = static_cast<size_t>(t * chosen + j);
+            const Expert& expert = experts[static_cast<size_t>(ids[at])];
+            const Bounded y = FeedForwardBounded(row, *expert.gate, *expert.up, *expert.down, activations);
+            for (int64_t n = 0; n < hidden; ++n) {
+              const size_t i = static_cast<size_t>(n);
+              bounds[static_cast<size_t>(t * hidden + n)] +=
+                  shares[at] * (y.bound[i] + kSumming * std::fabs(y.value[i])) +
+                  kSumming * std::fabs(start.at(t, n));
+            }
           }
         }
+        BackendShapes shapes = SmallShapes();
+        shapes.hidden = hidden;
+        shapes.experts = kExperts;
+        shapes.chosen = chosen;
+        shapes.expert_width = width;
+        Conform(
+            {.name = std::string("routed_experts ") + StorageName(coding.storage) + " " +
+                     std::to_string(hidden) + " x " + std::to_string(width) + ", " + std::to_string(x.rows) +
+                     " rows" + NameOf(activations),
+             .shapes = shapes,
+             .rows = x.rows,
+             .columns = hidden,
+             .run =
+                 [&](Backend& b, int64_t first, int64_t count, Tensor y) {
+                   const Tensor out{y.row(first), count, y.columns, y.stride};
+                   for (int64_t t = 0; t < count; ++t) {
+                     std::memcpy(out.row(t), start.tensor().row(first + t), sizeof(float) * start.columns);
+                   }
+                   Matrix part = x.Rows(first, count);
+                   b.RoutedExperts({.x = part.tensor(),
+                                    .expert_ids = ids.data() + first * chosen,
+                                    .expert_weights = shares.data() + first * chosen,
+                                    .chosen = chosen,
+                                    .experts = experts,
+                                    .y = out});
+                 },
+             .tolerance = [&](int64_t t, int64_t n) { return bounds[static_cast<size_t>(t * hidden + n)]; },
+             .activations = activations});
       }
-      BackendShapes shapes = SmallShapes();
-      shapes.hidden = hidden;
-      shapes.experts = kExperts;
-      shapes.chosen = chosen;
-      shapes.expert_width = width;
-      Conform(
-          {.name = std::string("routed_experts ") + StorageName(coding.storage) + " " +
-                   std::to_string(hidden) + " x " + std::to_string(width) + ", " + std::to_string(x.rows) +
-                   " rows",
-           .shapes = shapes,
-           .rows = x.rows,
-           .columns = hidden,
-           .run =
-               [&](Backend& b, int64_t first, int64_t count, Tensor y) {
-                 const Tensor out{y.row(first), count, y.columns, y.stride};
-                 for (int64_t t = 0; t < count; ++t) {
-                   std::memcpy(out.row(t), start.tensor().row(first + t), sizeof(float) * start.columns);
-                 }
-                 Matrix part = x.Rows(first, count);
-                 b.RoutedExperts({.x = part.tensor(),
-                                  .expert_ids = ids.data() + first * chosen,
-                                  .expert_weights = shares.data() + first * chosen,
-                                  .chosen = chosen,
-                                  .experts = experts,
-                                  .y = out});
-               },
-           .tolerance = [&](int64_t t, int64_t n) { return bounds[static_cast<size_t>(t * hidden + n)]; }});
     }
   }
 }

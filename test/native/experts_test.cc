@@ -7,6 +7,7 @@
 #include <memory>
 #include <numeric>
 
+#include "activations_twin.h"
 #include "base/rng.h"
 #include "check.h"
 #include "linear_cases.h"
@@ -64,11 +65,21 @@ Choice RandomChoice(const Sizes& sizes, int64_t tokens, uint64_t seed) {
   return choice;
 }
 
+// Every set with 16-bit activations, and with those of 8 bits.
+std::vector<LinearKernels> AllKernels() {
+  std::vector<LinearKernels> all;
+  for (Isa isa : SupportedIsas()) {
+    for (const Activations activations : {Activations::k16Bit, Activations::kInt8})
+      all.push_back(LinearKernelsFor(isa, activations));
+  }
+  return all;
+}
+
 struct Runner {
-  Runner(Isa isa, int threads, const Sizes& sizes, int64_t tokens)
+  Runner(const LinearKernels& kernels, int threads, const Sizes& sizes, int64_t tokens)
       : pool(std::move(ThreadPool::Create(threads).value())),
-        scratch(LinearKernelsFor(isa), *pool),
-        experts(scratch, ElementwiseKernelsFor(isa)) {
+        scratch(kernels, *pool),
+        experts(scratch, ElementwiseKernelsFor(kernels.isa)) {
     BackendShapes shapes = {};
     shapes.hidden = sizes.hidden;
     shapes.widest_input = std::max(sizes.hidden, sizes.width);
@@ -108,40 +119,50 @@ struct Runner {
 using Doubles = std::vector<double>;
 
 // x W^T in double; `magnitude` receives sum |x w| per row.
-Doubles Product(Isa isa, const Doubles& x, const Weight& w, Doubles* magnitude) {
-  const bool rounds = LinearKernelsFor(isa).format(w, false) != ActivationFormat::kFloat;
+Doubles Product(const LinearKernels& kernels, const Doubles& x, const Weight& w, Doubles* magnitude) {
+  const std::vector<float> floats(x.begin(), x.end());
+  const Doubles multiplied = AsMultiplied(kernels.format(w, false), floats.data(), w.columns);
   std::vector<float> row(static_cast<size_t>(w.columns));
   Doubles y(static_cast<size_t>(w.rows));
   magnitude->assign(y.size(), 0);
   for (size_t n = 0; n < y.size(); ++n) {
     DecodeRow(w, static_cast<int64_t>(n), row.data());
     for (size_t k = 0; k < row.size(); ++k) {
-      const double a = rounds ? Bf16ToFloat(FloatToBf16(static_cast<float>(x[k]))) : x[k];
-      y[n] += a * row[k];
-      (*magnitude)[n] += std::fabs(a * row[k]);
+      y[n] += multiplied[k] * row[k];
+      (*magnitude)[n] += std::fabs(multiplied[k] * row[k]);
     }
   }
   return y;
 }
 
-// down(silu(gate x) * up x), and a bound for the error of each of its numbers. The rounding of h to bf16 may
-// fall the other way where h was already a little off: one unit of bf16 on some of the numbers, hence on all
-// in the bound.
-Doubles Expected(Isa isa, const Expert& expert, const float* x, Doubles* bound) {
+// down(silu(gate x) * up x), and a bound for the error of each of its numbers. The rounding of h may fall the
+// other way where h was already a little off: one unit of bf16 on some of the numbers, hence on all in the
+// bound; of integers one unit on those that are undecided.
+Doubles Expected(const LinearKernels& kernels, const Expert& expert, const float* x, Doubles* bound) {
   const Doubles input(x, x + expert.gate->columns);
   Doubles gate_size, up_size, down_size;
-  Doubles h = Product(isa, input, *expert.gate, &gate_size);
-  const Doubles up = Product(isa, input, *expert.up, &up_size);
+  Doubles h = Product(kernels, input, *expert.gate, &gate_size);
+  const Doubles up = Product(kernels, input, *expert.up, &up_size);
   for (size_t i = 0; i < h.size(); ++i) h[i] = h[i] / (1 + std::exp(-h[i])) * up[i];
-  const Doubles y = Product(isa, h, *expert.down, &down_size);
-  const bool rounds = LinearKernelsFor(isa).format(*expert.down, false) != ActivationFormat::kFloat;
-  const double rounding = rounds ? 0x1p-8 / std::sqrt(static_cast<double>(h.size())) : 0;
+  const Doubles y = Product(kernels, h, *expert.down, &down_size);
+  const ActivationFormat format = kernels.format(*expert.down, false);
+  const double rounding = format == ActivationFormat::kFloat || IsPlanes(format)
+                              ? 0
+                              : 0x1p-8 / std::sqrt(static_cast<double>(h.size()));
+  const std::vector<float> floats(h.begin(), h.end());
+  const Doubles undecided = Undecided(format, floats.data(), expert.down->columns);
+  std::vector<float> row(h.size());
   bound->resize(y.size());
-  for (size_t i = 0; i < y.size(); ++i) (*bound)[i] = (rounding + 1e-5) * down_size[i];
+  for (size_t i = 0; i < y.size(); ++i) {
+    (*bound)[i] = (rounding + 1e-5) * down_size[i];
+    DecodeRow(*expert.down, static_cast<int64_t>(i), row.data());
+    for (size_t k = 0; k < row.size(); ++k) (*bound)[i] += undecided[k] * std::fabs(row[k]);
+  }
   return y;
 }
 
-void CheckRoutes(Isa isa, const Model& model, const Matrix& x, const Choice& choice, const Matrix& y) {
+void CheckRoutes(const LinearKernels& kernels, const Model& model, const Matrix& x, const Choice& choice,
+                 const Matrix& y) {
   const size_t width = static_cast<size_t>(x.columns);
   int wrong = 0;
   for (int64_t t = 0; t < x.rows; ++t) {
@@ -149,8 +170,8 @@ void CheckRoutes(Isa isa, const Model& model, const Matrix& x, const Choice& cho
     for (int64_t j = 0; j < model.sizes.chosen; ++j) {
       const size_t pair = static_cast<size_t>(t * model.sizes.chosen + j);
       Doubles part_bound;
-      const Doubles part =
-          Expected(isa, model.experts[static_cast<size_t>(choice.ids[pair])], x.tensor().row(t), &part_bound);
+      const Doubles part = Expected(kernels, model.experts[static_cast<size_t>(choice.ids[pair])],
+                                    x.tensor().row(t), &part_bound);
       for (size_t d = 0; d < width; ++d) {
         sum[d] += double{choice.weights[pair]} * part[d];
         bound[d] += choice.weights[pair] * part_bound[d];
@@ -162,8 +183,8 @@ void CheckRoutes(Isa isa, const Model& model, const Matrix& x, const Choice& cho
   }
   if (wrong != 0) {
     Fail(__FILE__, __LINE__,
-         std::string(IsaName(isa)) + ": " + std::to_string(wrong) + " of " + std::to_string(y.data.size()) +
-             " numbers are wrong, " + std::to_string(x.rows) + " tokens");
+         std::string(IsaName(kernels.isa)) + ": " + std::to_string(wrong) + " of " +
+             std::to_string(y.data.size()) + " numbers are wrong, " + std::to_string(x.rows) + " tokens");
   }
 }
 
@@ -180,15 +201,15 @@ TEST(routed_experts_match_a_double_computation) {
       {{kF32}, {kF32}, {kF32}},
       {{kInt4, kBf16}, {kBf16, kF32, kInt4}, {kFp8, kInt4, kF32}},  // mixed from expert to expert
   };
-  for (Isa isa : SupportedIsas()) {
+  for (const LinearKernels& kernels : AllKernels()) {
     for (const auto& coding : codings) {
       for (const Sizes& sizes : {Sizes{96, 64, 6, 2}, Sizes{160, 32, 9, 4}}) {
         const Model model(sizes, coding[0], coding[1], coding[2]);
-        Runner runner(isa, 2, sizes, 40);
+        Runner runner(kernels, 2, sizes, 40);
         for (int64_t tokens : {1, 2, 7, 40}) {
           const Matrix x = RandomActivations(tokens, sizes.hidden, static_cast<uint64_t>(tokens));
           const Choice choice = RandomChoice(sizes, tokens, 3);
-          CheckRoutes(isa, model, x, choice, runner.Route(model, x, choice));
+          CheckRoutes(kernels, model, x, choice, runner.Route(model, x, choice));
         }
       }
     }
@@ -196,17 +217,17 @@ TEST(routed_experts_match_a_double_computation) {
 }
 
 TEST(feed_forward_matches_a_double_computation) {
-  for (Isa isa : SupportedIsas()) {
+  for (const LinearKernels& kernels : AllKernels()) {
     for (const Coding& coding : {kBf16, kFp8, kF32}) {
       for (const Sizes& sizes : {Sizes{96, 64, 1, 1}, Sizes{33, 20, 1, 1}, Sizes{100, 77, 1, 1}}) {
         const Model model(sizes, {coding}, {coding}, {coding});
-        Runner runner(isa, 2, sizes, 20);
+        Runner runner(kernels, 2, sizes, 20);
         for (int64_t tokens : {1, 3, 20}) {
           const Matrix x = RandomActivations(tokens, sizes.hidden, 5);
           const Matrix y = runner.Feed(model.experts[0], x);
           for (int64_t t = 0; t < tokens; ++t) {
             Doubles bound;
-            const Doubles expected = Expected(isa, model.experts[0], x.tensor().row(t), &bound);
+            const Doubles expected = Expected(kernels, model.experts[0], x.tensor().row(t), &bound);
             for (int64_t d = 0; d < sizes.hidden; ++d) {
               EXPECT_NEAR(y.at(t, d), expected[static_cast<size_t>(d)], bound[static_cast<size_t>(d)]);
             }
@@ -219,9 +240,9 @@ TEST(feed_forward_matches_a_double_computation) {
 
 TEST(experts_give_a_row_the_same_bits_in_any_company) {
   const Sizes sizes = {128, 64, 12, 3};
-  for (Isa isa : SupportedIsas()) {
+  for (const LinearKernels& kernels : AllKernels()) {
     const Model model(sizes, {kInt4, kBf16}, {kInt4, kBf16}, {kInt4, kF32});
-    Runner one(isa, 1, sizes, 64), two(isa, 2, sizes, 64), slabs(isa, 2, sizes, 7);
+    Runner one(kernels, 1, sizes, 64), two(kernels, 2, sizes, 64), slabs(kernels, 2, sizes, 7);
     const Matrix x = RandomActivations(64, sizes.hidden, 21);
     const Choice choice = RandomChoice(sizes, 64, 22);
     const Matrix y = two.Route(model, x, choice), fed = two.Feed(model.experts[0], x);
@@ -242,9 +263,9 @@ TEST(experts_give_a_row_the_same_bits_in_any_company) {
 // The sum over experts is in ascending id, one rounding per expert.
 TEST(experts_are_added_in_ascending_id) {
   const Sizes sizes = {32, 32, 8, 4};
-  for (Isa isa : SupportedIsas()) {
+  for (const LinearKernels& kernels : AllKernels()) {
     const Model model(sizes, {kBf16}, {kBf16}, {kBf16});
-    Runner runner(isa, 2, sizes, 4);
+    Runner runner(kernels, 2, sizes, 4);
     const Matrix x = RandomActivations(4, 32, 31);
     const Choice choice = RandomChoice(sizes, 4, 32);
     const Matrix y = runner.Route(model, x, choice);

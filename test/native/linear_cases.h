@@ -130,18 +130,27 @@ class StoredWeight {
     std::memset(scales_.data(), 0, scales_.size());
   }
 
+  // Every byte the same, scales of one.
+  void FillWith(uint8_t byte) {
+    std::memset(bytes_.data(), byte, bytes_.size());
+    FillScalesWithOnes();
+  }
+
   // All values of a byte, or of a half word, one after the other; scales of one.
   void FillWithCodes() {
     const bool half = StorageBytes(weight_.storage) == 2;
     for (size_t i = 0; i < bytes_.size(); ++i) {
       bytes_.data()[i] = static_cast<uint8_t>(!half ? i + i / 256 * 7 : i % 2 == 0 ? i / 2 : i / 512);
     }
+    FillScalesWithOnes();
+  }
+
+ private:
+  void FillScalesWithOnes() {
     const size_t scale_bytes = static_cast<size_t>(StorageBytes(weight_.scale_storage));
     for (size_t i = 0; i < scales_.size(); i += scale_bytes)
       StoreAs(weight_.scale_storage, 1, scales_.data() + i);
   }
-
- private:
   int64_t Scales() const {
     const int64_t rows = weight_.block_rows;
     return rows == 0 ? 0 : (weight_.rows + rows - 1) / rows * weight_.scale_columns();
