@@ -38,6 +38,8 @@ struct Weight {
   const uint8_t* data = nullptr;  // null: the checkpoint has no such weight
   const uint8_t* scales = nullptr;
   int32_t file = -1;  // index of the mapped file, for messages
+  // INT4 in the form of the CPU backend (cpu/interleave.h) instead of the file's; its scales are in `data`.
+  bool interleaved = false;
 
   bool present() const { return data != nullptr; }
   int64_t scale_columns() const {

@@ -9,43 +9,33 @@
 // the multiply-adds bound it: one load of a panel's line and T broadcasts of activations for T multiply-adds.
 // Error against the exact sum over the same activations: at most (32 + K / 32 + 2) eps32 * sum |x w|.
 
+#include "cpu/linear_words.inl.h"
+
 #include "cpu/linear_decode.inl.h"
 #include "cpu/linear_multiply.inl.h"
 
-// Addresses of a block's rows. Those past the last one repeat it: nothing is read outside of the weight, and
-// what they yield is not used.
-void FindBlockRows(const uint8_t* data, int64_t row_bytes, const RowBlock& b, const uint8_t** rows) {
-  for (int i = 0; i < kBlockRows; ++i) {
-    const int64_t row = b.first_row + i < b.weight->rows ? b.first_row + i : b.weight->rows - 1;
-    rows[i] = data + row * row_bytes;
-  }
-}
-
+#include "cpu/linear_interleaved.inl.h"
 #include "cpu/linear_planes.inl.h"
 
 #if defined(K2_ROWS_BF16)
 #include "cpu/linear_rows_bf16.inl.h"
 #endif
 
-template <class Mode, Storage S, int kBlocks>
+template <class Mode, Storage S, class Words, int kBlocks>
 void MultiplyRows(const RowBlock* blocks) {
   constexpr int64_t kUnitColumns = Mode::kUnitColumns;
   constexpr int64_t kPanelColumns = kPanelUnits * kUnitColumns;
   const RowBlock& b = blocks[0];
   const Weight& w = *b.weight;
-  const int64_t row_bytes = w.row_bytes();
-  const int64_t scale_row_bytes = w.scale_columns() * StorageBytes(w.scale_storage);
-  const uint8_t* rows[kBlocks][kBlockRows];
-  const uint8_t* scale_rows[kBlocks][kBlockRows];
+  Words words[kBlocks];
   alignas(64) float lines[kBlocks][kPanelUnits * kBlockRows];
   alignas(64) float scales[kBlocks][kScaleSteps * kBlockRows];
   PrefetchCursor cursors[kBlocks];
   for (int i = 0; i < kBlocks; ++i) {
-    FindBlockRows(blocks[i].weight->data, row_bytes, blocks[i], rows[i]);
-    FindBlockRows(blocks[i].weight->scales, scale_row_bytes, blocks[i], scale_rows[i]);
+    FindWords(*blocks[i].weight, blocks[i].first_row, &words[i]);
     for (float& scale : scales[i]) scale = 1.0f;
     for (int64_t j = 0; j < b.count * kBlockRows; ++j) blocks[i].out[j] = 0.0f;
-    cursors[i] = StartPrefetch(blocks[i].next, (row_bytes + 4 * kWords - 1) / (4 * kWords));
+    cursors[i] = StartPrefetch(blocks[i].next, (w.row_bytes() + 4 * kWords - 1) / (4 * kWords));
   }
 
   const bool scaled = S == Storage::kInt4 || S == Storage::kF8E4m3;
@@ -55,16 +45,16 @@ void MultiplyRows(const RowBlock* blocks) {
     const int64_t end = chunk + (left < kScaleSteps * kStepColumns ? left : kScaleSteps * kStepColumns);
     if (scaled && !scale_in_panel) {
       for (int i = 0; i < kBlocks; ++i) {
-        FillScales(*blocks[i].weight, blocks[i].first_row, scale_rows[i], chunk,
+        FillScales(*blocks[i].weight, blocks[i].first_row, words[i], chunk,
                    (end - chunk + kStepColumns - 1) / kStepColumns, scales[i]);
       }
     }
     int64_t column = chunk;
-    if constexpr (kBlocks == 1 && kHasDirect<Mode, S>) {
+    if constexpr (kBlocks == 1 && kHasDirect<Mode, S> && Words::kAreRows) {
       const int64_t batches = (end - chunk) * kBits<S> / 32 / kWords;
       if (b.count <= kDirectTokens && batches > 0 && !scale_in_panel) {
-        MultiplyFew<Mode, S>(b, rows[0], column * kBits<S> / 8, batches, scales[0], column / kUnitColumns * 4,
-                             &cursors[0]);
+        MultiplyFew<Mode, S>(b, words[0].rows, column * kBits<S> / 8, batches, scales[0],
+                             column / kUnitColumns * 4, &cursors[0]);
         column += batches * kWords * 32 / kBits<S>;
       }
     }
@@ -76,8 +66,8 @@ void MultiplyRows(const RowBlock* blocks) {
       constexpr int64_t kUnitsOfWord = kWordUnits<Mode, S>;
       Panels<kBlocks> panels;
       for (int i = 0; i < kBlocks; ++i) {
-        Unpack<Mode, S>(rows[i], row_bytes, column * kBits<S> / 8, (units + kUnitsOfWord - 1) / kUnitsOfWord,
-                        lines[i], &cursors[i]);
+        Unpack<Mode, S>(words[i], column * kBits<S> / 8, (units + kUnitsOfWord - 1) / kUnitsOfWord, lines[i],
+                        &cursors[i]);
         if (scale_in_panel) ScalePanel(*blocks[i].weight, blocks[i].first_row, column, columns, lines[i]);
         panels.lines[i] = lines[i];
         panels.scales[i] = scales[i] + (column - chunk) / kStepColumns * kBlockRows;
@@ -92,15 +82,18 @@ template <class Mode, int kBlocks>
 void MultiplyStored(const RowBlock* blocks) {
   switch (blocks[0].weight->storage) {
     case Storage::kBf16:
-      return MultiplyRows<Mode, Storage::kBf16, kBlocks>(blocks);
+      return MultiplyRows<Mode, Storage::kBf16, RowWords, kBlocks>(blocks);
     case Storage::kF8E4m3:
-      return MultiplyRows<Mode, Storage::kF8E4m3, kBlocks>(blocks);
+      return MultiplyRows<Mode, Storage::kF8E4m3, RowWords, kBlocks>(blocks);
     case Storage::kInt4:
-      return MultiplyRows<Mode, Storage::kInt4, kBlocks>(blocks);
+      if (!blocks[0].weight->interleaved)
+        return MultiplyRows<Mode, Storage::kInt4, RowWords, kBlocks>(blocks);
+      if (kBlocks == 1 && blocks[0].count <= kDirectTokens) return MultiplyInterleaved<Mode>(blocks[0]);
+      return MultiplyRows<Mode, Storage::kInt4, BlockWords, kBlocks>(blocks);
     case Storage::kF16:
-      return MultiplyRows<FloatMode, Storage::kF16, kBlocks>(blocks);
+      return MultiplyRows<FloatMode, Storage::kF16, RowWords, kBlocks>(blocks);
     case Storage::kF32:
-      return MultiplyRows<FloatMode, Storage::kF32, kBlocks>(blocks);
+      return MultiplyRows<FloatMode, Storage::kF32, RowWords, kBlocks>(blocks);
   }
 }
 

@@ -81,8 +81,8 @@ K2_INLINE F DecodeLine(U word, int i) {
 // that would pass the end of its row goes through a copy padded with zeros: a weight may end where its
 // mapping ends.
 template <class Mode, Storage S>
-void Unpack(const uint8_t* const* rows, int64_t row_bytes, int64_t offset, int64_t words, float* panel,
-            PrefetchCursor* cursor) {
+void UnpackRows(const uint8_t* const* rows, int64_t row_bytes, int64_t offset, int64_t words, float* panel,
+                PrefetchCursor* cursor) {
   constexpr int64_t kBatchBytes = 4 * kWords;
   for (; words > 0; words -= kWords, offset += kBatchBytes) {
     U batch[kWords];
@@ -110,6 +110,23 @@ void Unpack(const uint8_t* const* rows, int64_t row_bytes, int64_t offset, int64
   }
 }
 
+template <class Mode, Storage S>
+void Unpack(const RowWords& from, int64_t offset, int64_t words, float* panel, PrefetchCursor* cursor) {
+  UnpackRows<Mode, S>(from.rows, from.row_bytes, offset, words, panel, cursor);
+}
+
+template <class Mode, Storage S>
+void Unpack(const BlockWords& from, int64_t offset, int64_t words, float* panel, PrefetchCursor* cursor) {
+  for (int64_t word = offset / 4; words > 0; ++word, --words) {
+    if (word % kWords == 0) Prefetch(cursor);
+    const U of_rows = LoadWord(from, word);
+    K2_UNROLL
+    for (int i = 0; i < kWordUnits<Mode, S>; ++i, panel += kBlockRows) {
+      Store(panel, DecodeLine<Mode, S>(of_rows, i));
+    }
+  }
+}
+
 // Scales of `steps` steps from `column` on, [step][16]. INT4: each row has its own, in columns like a small
 // weight.
 template <Storage S>
@@ -119,7 +136,8 @@ void UnpackGroupScales(const Weight& w, const uint8_t* const* rows, int64_t colu
   const int64_t first = column / w.block_columns;
   const int64_t count = (column + (steps - 1) * kStepColumns) / w.block_columns - first + 1;
   PrefetchCursor none = {};
-  Unpack<FloatMode, S>(rows, row_bytes, first * (kBits<S> / 8), (count * kBits<S> + 31) / 32, scales, &none);
+  UnpackRows<FloatMode, S>(rows, row_bytes, first * (kBits<S> / 8), (count * kBits<S> + 31) / 32, scales,
+                           &none);
   if (w.block_columns == kStepColumns) return;
   // Wider groups: spread from the end, where nothing that is still to be read gets overwritten.
   for (int64_t s = steps - 1; s >= 0; --s) {
@@ -128,12 +146,19 @@ void UnpackGroupScales(const Weight& w, const uint8_t* const* rows, int64_t colu
   }
 }
 
-void FillScales(const Weight& w, int64_t first_row, const uint8_t* const* rows, int64_t column, int64_t steps,
+void FillScales(const Weight& w, int64_t first_row, const RowWords& words, int64_t column, int64_t steps,
                 float* scales) {
   if (w.storage != Storage::kInt4) return BlockScales(w, first_row, column, steps, scales);
   if (w.scale_storage == Storage::kBf16)
-    return UnpackGroupScales<Storage::kBf16>(w, rows, column, steps, scales);
+    return UnpackGroupScales<Storage::kBf16>(w, words.scale_rows, column, steps, scales);
   if (w.scale_storage == Storage::kF16)
-    return UnpackGroupScales<Storage::kF16>(w, rows, column, steps, scales);
-  return UnpackGroupScales<Storage::kF32>(w, rows, column, steps, scales);
+    return UnpackGroupScales<Storage::kF16>(w, words.scale_rows, column, steps, scales);
+  return UnpackGroupScales<Storage::kF32>(w, words.scale_rows, column, steps, scales);
+}
+
+void FillScales(const Weight&, int64_t, const BlockWords& words, int64_t column, int64_t steps,
+                float* scales) {
+  for (int64_t step = column / kStepColumns; steps > 0; ++step, --steps, scales += kBlockRows) {
+    Store(scales, LoadScales(words, step));
+  }
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/cpu_features.h"
+#include "cpu/interleave.h"
 
 namespace k2 {
 
@@ -83,6 +84,10 @@ const LinearKernels& LinearKernelsFor(Isa isa, Activations activations) {
 }
 
 PrefetchRange RowBlockBytes(const Weight& w, int64_t first_row) {
+  if (w.interleaved) {
+    const int64_t bytes = InterleavedBlockBytes(w.columns);
+    return {w.data + first_row / kBlockRows * bytes, bytes, nullptr, 0};
+  }
   const int64_t rows = std::min<int64_t>(kBlockRows, w.rows - first_row);
   PrefetchRange range = {w.data + first_row * w.row_bytes(), rows * w.row_bytes(), nullptr, 0};
   if (w.storage == Storage::kInt4) {

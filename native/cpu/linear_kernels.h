@@ -92,6 +92,8 @@ struct LinearKernels {
   void (*row_block_pair)(const RowBlock* blocks);
   // Whether `count` tokens gain by it.
   bool (*gains_by_pairs)(const Weight& weight, ActivationFormat format, int64_t count);
+  // Writes rows [first_row, first_row + 16) of an INT4 weight interleaved (interleave.h).
+  void (*interleave)(const Weight& weight, int64_t first_row, uint8_t* out);
 };
 
 const LinearKernels& LinearKernelsFor(Isa isa, Activations activations = Activations::k16Bit);

@@ -167,21 +167,59 @@ void MultiplyPlanesFew(const RowBlock& b, const uint8_t* const* rows, int64_t st
   MultiplyPlanesDirect<kPlanes, 4>(b, rows, step, batches, scales, cursor);
 }
 
-template <int kPlanes, int kBlocks>
+// The interleaved words of kSteps steps times a few tokens.
+template <int kPlanes, int kTokens>
+struct PlaneSteps {
+  const PlaneStep<kPlanes>* x[kTokens];
+
+  explicit PlaneSteps(const RowBlock& b) {
+    for (int t = 0; t < kTokens; ++t)
+      x[t] = reinterpret_cast<const PlaneStep<kPlanes>*>(b.x + (b.chosen ? b.chosen[t] : t) * b.x_stride);
+  }
+
+  template <int kSteps>
+  K2_MEMBER void Add(const BlockWords& words, F* results) {
+    K2_UNROLL
+    for (int s = 0; s < kSteps; ++s) {
+      U sums[kTokens][kPlanes];
+      K2_UNROLL
+      for (int t = 0; t < kTokens; ++t) StartSums(*x[t], sums[t]);
+      K2_UNROLL
+      for (int i = 0; i < kStepWords; ++i) {
+        const U word = LoadWord(words, s * kStepWords + i), low = LowNibbles(word), high = HighNibbles(word);
+        K2_UNROLL
+        for (int t = 0; t < kTokens; ++t) {
+          AddUnit(low, *x[t], UnitOffset(i, 0), sums[t]);
+          AddUnit(high, *x[t], UnitOffset(i, 1), sums[t]);
+        }
+      }
+      const F scale = LoadScales(words, s);
+      K2_UNROLL
+      for (int t = 0; t < kTokens; ++t) results[t] = AddStep(sums[t], *x[t]++, scale, results[t]);
+    }
+  }
+};
+
+template <int kPlanes>
+void MultiplyPlanesInterleaved(const RowBlock& b) {
+  if (b.count == 1) return WalkInterleaved<1>(b, PlaneSteps<kPlanes, 1>(b));
+  if (b.count == 2) return WalkInterleaved<2>(b, PlaneSteps<kPlanes, 2>(b));
+  if (b.count == 3) return WalkInterleaved<3>(b, PlaneSteps<kPlanes, 3>(b));
+  WalkInterleaved<4>(b, PlaneSteps<kPlanes, 4>(b));
+}
+
+template <int kPlanes, class Words, int kBlocks>
 void MultiplyPlaneRows(const RowBlock* blocks) {
   constexpr int64_t kPanelSteps = kPanelUnits / kStepUnits;
   const RowBlock& b = blocks[0];
   const Weight& w = *b.weight;
   const int64_t row_bytes = w.row_bytes();
-  const int64_t scale_row_bytes = w.scale_columns() * StorageBytes(w.scale_storage);
-  const uint8_t* rows[kBlocks][kBlockRows];
-  const uint8_t* scale_rows[kBlocks][kBlockRows];
+  Words words[kBlocks];
   alignas(64) float lines[kBlocks][kPanelUnits * kBlockRows];
   alignas(64) float scales[kBlocks][kScaleSteps * kBlockRows];
   PrefetchCursor cursors[kBlocks];
   for (int i = 0; i < kBlocks; ++i) {
-    FindBlockRows(blocks[i].weight->data, row_bytes, blocks[i], rows[i]);
-    FindBlockRows(blocks[i].weight->scales, scale_row_bytes, blocks[i], scale_rows[i]);
+    FindWords(*blocks[i].weight, blocks[i].first_row, &words[i]);
     for (int64_t j = 0; j < b.count * kBlockRows; ++j) blocks[i].out[j] = 0.0f;
     cursors[i] = StartPrefetch(blocks[i].next, (row_bytes + 4 * kWords - 1) / (4 * kWords));
   }
@@ -190,15 +228,15 @@ void MultiplyPlaneRows(const RowBlock* blocks) {
   for (int64_t chunk = 0; chunk < all_steps; chunk += kScaleSteps) {
     const int64_t end = chunk + kScaleSteps < all_steps ? chunk + kScaleSteps : all_steps;
     for (int i = 0; i < kBlocks; ++i) {
-      FillScales(*blocks[i].weight, blocks[i].first_row, scale_rows[i], chunk * kStepColumns, end - chunk,
+      FillScales(*blocks[i].weight, blocks[i].first_row, words[i], chunk * kStepColumns, end - chunk,
                  scales[i]);
     }
     int64_t step = chunk;
-    if constexpr (kBlocks == 1) {
+    if constexpr (kBlocks == 1 && Words::kAreRows) {
       const int64_t whole = (end * 4 * kStepWords < row_bytes ? end : row_bytes / (4 * kStepWords)) - chunk;
       const int64_t batches = whole / (kWords / kStepWords);
       if (b.count <= kDirectTokens && batches > 0) {
-        MultiplyPlanesFew<kPlanes>(b, rows[0], step, batches, scales[0], &cursors[0]);
+        MultiplyPlanesFew<kPlanes>(b, words[0].rows, step, batches, scales[0], &cursors[0]);
         step += batches * (kWords / kStepWords);
       }
     }
@@ -207,8 +245,8 @@ void MultiplyPlaneRows(const RowBlock* blocks) {
       Panels<kBlocks> panels;
       for (int i = 0; i < kBlocks; ++i) {
         // Past the end of a row lie zeros, and those of its last word meet zeros of the activations.
-        Unpack<ByteMode, Storage::kInt4>(rows[i], row_bytes, step * 4 * kStepWords, steps * kStepWords,
-                                         lines[i], &cursors[i]);
+        Unpack<ByteMode, Storage::kInt4>(words[i], step * 4 * kStepWords, steps * kStepWords, lines[i],
+                                         &cursors[i]);
         panels.lines[i] = lines[i];
         panels.scales[i] = scales[i] + (step - chunk) * kBlockRows;
         panels.sums[i] = blocks[i].out;
@@ -218,10 +256,17 @@ void MultiplyPlaneRows(const RowBlock* blocks) {
   }
 }
 
+template <int kPlanes, int kBlocks>
+void MultiplyPlanesOf(const RowBlock* blocks) {
+  if (!blocks[0].weight->interleaved) return MultiplyPlaneRows<kPlanes, RowWords, kBlocks>(blocks);
+  if (kBlocks == 1 && blocks[0].count <= kDirectTokens) return MultiplyPlanesInterleaved<kPlanes>(blocks[0]);
+  MultiplyPlaneRows<kPlanes, BlockWords, kBlocks>(blocks);
+}
+
 template <int kBlocks>
 void MultiplyPlanes(const RowBlock* blocks) {
   if constexpr (kTwoPlanes) {
-    if (blocks[0].format == ActivationFormat::kBytePairs) return MultiplyPlaneRows<2, kBlocks>(blocks);
+    if (blocks[0].format == ActivationFormat::kBytePairs) return MultiplyPlanesOf<2, kBlocks>(blocks);
   }
-  MultiplyPlaneRows<1, kBlocks>(blocks);
+  MultiplyPlanesOf<1, kBlocks>(blocks);
 }

@@ -9,10 +9,12 @@
 
 #include "base/dtype.h"
 #include "base/tensor.h"
+#include "cpu/interleave.h"
 #include "cpu/linear_kernels.h"
 #include "cpu/region.h"
 
 #define K2_INLINE [[maybe_unused]] static inline __attribute__((always_inline))
+#define K2_MEMBER inline __attribute__((always_inline))
 
 #if defined(__clang__)
 #define K2_UNROLL _Pragma("clang loop unroll(full)")
@@ -21,7 +23,9 @@
 #endif
 
 // The tables of a set, one for each precision of activations, at the end of its namespace.
-#define K2_LINEAR_KERNELS(isa)                                                                              \
-  extern const LinearKernels kLinearKernels[] = {                                                           \
-      {isa, FormatFor<Activations::k16Bit>, PackRow, MultiplyRowBlock, MultiplyRowBlockPair, GainsByPairs}, \
-      {isa, FormatFor<Activations::kInt8>, PackRow, MultiplyRowBlock, MultiplyRowBlockPair, GainsByPairs}};
+#define K2_LINEAR_KERNELS(isa)                                                                             \
+  extern const LinearKernels kLinearKernels[] = {                                                          \
+      {isa, FormatFor<Activations::k16Bit>, PackRow, MultiplyRowBlock, MultiplyRowBlockPair, GainsByPairs, \
+       InterleaveBlock},                                                                                   \
+      {isa, FormatFor<Activations::kInt8>, PackRow, MultiplyRowBlock, MultiplyRowBlockPair, GainsByPairs,  \
+       InterleaveBlock}};

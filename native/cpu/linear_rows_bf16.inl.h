@@ -86,7 +86,7 @@ void MultiplyBf16Rows(const RowBlock& b) {
   constexpr int64_t kMostTokens = 4;
   const Weight& w = *b.weight;
   const uint8_t* rows[kBlockRows];
-  FindBlockRows(w.data, w.row_bytes(), b, rows);
+  FindBlockRows(w, b.first_row, w.data, w.row_bytes(), rows);
   for (int64_t i = 0; i < b.count * kBlockRows; ++i) b.out[i] = 0.0f;
 
   // Tiles of nearly equal size.

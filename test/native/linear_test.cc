@@ -10,6 +10,7 @@
 #include "activations_twin.h"
 #include "base/rng.h"
 #include "check.h"
+#include "cpu/interleave.h"
 #include "cpu/linear_scratch.h"
 #include "linear_cases.h"
 
@@ -133,6 +134,38 @@ TEST(linear_of_true_width) {
       for (int64_t tokens : {1, 2, 9}) {
         const Matrix x = RandomActivations(tokens, kWidth, 6);
         CheckAgainstDouble(kernels, x, stored, false, linears.Run(x, stored.weight()));
+      }
+    }
+  }
+}
+
+TEST(linear_of_interleaved_rows_has_the_same_bits) {
+  for (const LinearKernels& kernels : AllKernels()) {
+    for (int64_t columns : kColumns) {
+      Linears linears(kernels, 2, columns, 64);
+      const Matrix x = RandomActivations(64, columns, 9);
+      for (const Coding& coding : CodingsOf(kernels, columns)) {
+        for (int64_t rows : kRows) {
+          const StoredWeight stored(coding, rows, columns, static_cast<uint64_t>(rows + 7 * columns));
+          const int64_t bytes = InterleavedBytes(stored.weight());
+          const bool has_form = coding.scale_storage == Storage::kBf16 && coding.block_columns == 32;
+          EXPECT((bytes > 0) == (has_form && coding.storage == Storage::kInt4));
+          if (bytes == 0) continue;
+          // Memory of exactly that size: a sanitizer sees any byte read or written beside it.
+          const std::unique_ptr<uint8_t[]> memory(new uint8_t[static_cast<size_t>(bytes)]);
+          for (int64_t row = 0, offset = 0; row < rows;
+               row += kBlockRows, offset += InterleavedBlockBytes(columns))
+            kernels.interleave(stored.weight(), row, memory.get() + offset);
+          const Weight interleaved = AsInterleaved(stored.weight(), memory.get());
+          EXPECT(InterleavedBytes(interleaved) == 0);
+          for (bool full_precision : {false, true}) {
+            for (int64_t tokens : kTokens) {
+              const Matrix some = x.Rows(0, tokens);
+              EXPECT(SameBits(linears.Run(some, interleaved, full_precision),
+                              linears.Run(some, stored.weight(), full_precision)));
+            }
+          }
+        }
       }
     }
   }
