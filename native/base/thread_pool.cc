@@ -65,12 +65,25 @@ ThreadPool::~ThreadPool() {
   for (std::thread& worker : workers_) worker.join();
 }
 
+void ThreadPool::StopWhenNot(const std::function<bool()>* keep_going) {
+  keep_going_ = keep_going;
+  stopped_.store(false, std::memory_order_relaxed);
+}
+
+bool ThreadPool::KeepGoing(int thread) {
+  if (stopped()) return false;
+  if (thread != 0 || keep_going_ == nullptr || (*keep_going_)()) return true;
+  stopped_.store(true, std::memory_order_relaxed);
+  return false;
+}
+
 void ThreadPool::Run(int64_t n, int64_t grain, WorkFunction function, const void* context) {
   if (workers_.empty() || n <= grain) {
-    for (int64_t first = 0; first < n; first += grain)
+    for (int64_t first = 0; first < n && KeepGoing(0); first += grain)
       function(context, first, std::min(first + grain, n), 0);
     return;
   }
+  if (!KeepGoing(0)) return;
   function_ = function;
   context_ = context;
   n_ = n;
@@ -85,7 +98,7 @@ void ThreadPool::Run(int64_t n, int64_t grain, WorkFunction function, const void
 }
 
 void ThreadPool::TakeChunks(int thread) {
-  for (;;) {
+  while (KeepGoing(thread)) {
     const int64_t first = next_.fetch_add(grain_, std::memory_order_relaxed);
     if (first >= n_) return;
     function_(context_, first, std::min(first + grain_, n_), thread);

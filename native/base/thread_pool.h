@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -39,6 +40,15 @@ class ThreadPool {
         &work);
   }
 
+  // From now on the calling thread asks `keep_going` between its chunks; null asks nothing. Once the answer
+  // was no, chunks that nobody has begun are left out, of the running For and of all later ones, until this
+  // is called again.
+  void StopWhenNot(const std::function<bool()>* keep_going);
+  bool stopped() const { return stopped_.load(std::memory_order_relaxed); }
+  // What a chunk asks that takes milliseconds: false when it may end early, because its results are not
+  // wanted any more.
+  bool KeepGoing(int thread);
+
  private:
   using WorkFunction = void (*)(const void* context, int64_t first, int64_t last, int thread);
 
@@ -48,6 +58,7 @@ class ThreadPool {
   void WorkerLoop(int thread);
 
   std::vector<std::thread> workers_;
+  const std::function<bool()>* keep_going_ = nullptr;  // asked by the engine thread
 
   // One job at a time; written by the engine thread before the job is opened.
   WorkFunction function_ = nullptr;
@@ -59,6 +70,7 @@ class ThreadPool {
   alignas(64) std::atomic<uint32_t> epoch_{0};  // job number; bit 31 asks the workers to end
   // Workers inside the job, and bit 31 while it is open: one that finds it closed has come too late.
   alignas(64) std::atomic<uint32_t> inside_{0};
+  alignas(64) std::atomic<bool> stopped_{false};
 };
 
 }  // namespace k2

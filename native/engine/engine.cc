@@ -438,13 +438,15 @@ Status Engine::StopDecode(std::shared_ptr<Session> session, int64_t kept, Status
 void Engine::Abort(const std::shared_ptr<Session>& session) {
   if (session->activity.load() == Session::Activity::kIdle) return;
   session->abort_requested.store(true);
+  interrupted_.store(true);
   (void)Post([] {}).ok();  // wakes a paused engine; one that is ending settles everything anyway
 }
 
 void Engine::DisposeSession(std::shared_ptr<Session> session) {
   session->disposed.store(true);
+  interrupted_.store(true);
   (void)Post([this, session] {
-    Settle(*session, InvalidState("the session to live until the call ends", "dispose"));
+    Settle(*session, session->Interruption());
     Rollback(*session);
     SharePages(*session);
     session->decode.reset();
