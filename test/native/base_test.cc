@@ -98,6 +98,17 @@ TEST(ThreadPoolCoversEveryIndexOnce) {
   }
 }
 
+// What is large begins where a huge page may begin.
+TEST(BuffersAreAligned) {
+  for (size_t size : {1u, 63u, 4097u, (2u << 20) - 1, 2u << 20, (5u << 20) + 1}) {
+    const Result<AlignedBuffer> buffer = AlignedBuffer::Allocate(size, "a test");
+    EXPECT(buffer.ok());
+    const uintptr_t alignment = size < (2u << 20) ? AlignedBuffer::kAlignment : 2u << 20;
+    EXPECT(reinterpret_cast<uintptr_t>(buffer.value().data()) % alignment == 0);
+    buffer.value().data()[0] = buffer.value().data()[size - 1] = 1;
+  }
+}
+
 // More threads than cores and jobs that are over at once, so that many workers come too late: none works on a
 // job after For has returned, and none on the job that follows in its stead.
 TEST(ThreadPoolLeavesNobodyInside) {
