@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <new>
 
+#include "base/numa.h"
+
 namespace k2 {
 namespace {
 
@@ -71,6 +73,8 @@ Status Engine::LoadModel(const Progress& progress) {
       });
   if (!weights.ok()) return weights.status();
   rows_ = {};
+  // Before the backend starts its threads, which take over where this one puts its memory.
+  SpreadMemory(MemoryNodes(kNodeFolder));
   const BackendEntry* entry = FindBackend(options_.device);
   Result<std::unique_ptr<Backend>> backend = entry->make({.threads = options_.threads, .isa = options_.isa});
   if (!backend.ok()) return backend.status();
