@@ -12,7 +12,6 @@
 namespace k2 {
 namespace {
 
-constexpr uint32_t kEndBit = 0x80000000u;
 constexpr uint32_t kOpenBit = 0x80000000u;
 
 // Longer than the gap between two ops and far shorter than a human notices.
@@ -60,7 +59,8 @@ Result<std::unique_ptr<ThreadPool>> ThreadPool::Create(int threads) {
 }
 
 ThreadPool::~ThreadPool() {
-  epoch_.fetch_or(kEndBit, std::memory_order_release);
+  is_ending_.store(true, std::memory_order_relaxed);
+  epoch_.fetch_add(1, std::memory_order_release);
   epoch_.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
@@ -108,7 +108,7 @@ void ThreadPool::TakeChunks(int thread) {
 void ThreadPool::WorkerLoop(int thread) {
   for (uint32_t seen = 0;;) {
     seen = WaitForChange(epoch_, seen);
-    if (seen & kEndBit) return;
+    if (is_ending_.load(std::memory_order_relaxed)) return;
     // To enter is to be counted first and then to look: the engine thread closes the job and then counts.
     if (inside_.fetch_add(1, std::memory_order_acquire) & kOpenBit) TakeChunks(thread);
     if (inside_.fetch_sub(1, std::memory_order_release) == 1) inside_.notify_one();

@@ -67,10 +67,11 @@ class ThreadPool {
   int64_t grain_ = 1;
 
   alignas(64) std::atomic<int64_t> next_{0};    // first index that nobody has taken
-  alignas(64) std::atomic<uint32_t> epoch_{0};  // job number; bit 31 asks the workers to end
+  alignas(64) std::atomic<uint32_t> epoch_{0};  // number of the job, which may wrap
   // Workers inside the job, and bit 31 while it is open: one that finds it closed has come too late.
   alignas(64) std::atomic<uint32_t> inside_{0};
   alignas(64) std::atomic<bool> stopped_{false};
+  std::atomic<bool> is_ending_{false};
 };
 
 }  // namespace k2
