@@ -21,7 +21,10 @@ import { checkRange, type Routing, type RoutingOptions, type RoutingShape, readR
 
 /** Options of one call of a session. */
 export interface CallOptions {
-  /** Rejects the call with `aborted` within one layer's time; the timeline is then as before. */
+  /**
+   * Rejects the call with `aborted` within milliseconds; the timeline is then as before. Only an `evaluate` that shares a step with
+   * other sessions and has come to the logits ends with that step.
+   */
   signal?: AbortSignal;
 }
 

@@ -163,7 +163,9 @@ void Attention::RunForm(const LatentAttentionParams& p, AttentionForm form, Thre
               .first_row = row,
               .rows = std::min(cut.rows, segment->rows - row),
               .first_head = head,
-              .heads = std::min(cut.heads, p.heads - head)},
+              .heads = std::min(cut.heads, p.heads - head),
+              .pool = &pool,
+              .thread = thread},
              sizes_, scratch_[static_cast<size_t>(thread)]);
     }
   });

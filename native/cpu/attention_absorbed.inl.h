@@ -90,6 +90,7 @@ inline void AbsorbedAttention(const AttentionTask& task, const AttentionSizes& s
   }
   const int64_t positions = first_position + task.rows, tiles = task.rows * heads / kTile;
   for (int64_t start = 0; start < positions; start += kPositionBlock) {
+    if (!task.pool->KeepGoing(task.thread)) return;
     const int64_t next = start + kPositionBlock, next_left = positions - next;
     RowsAhead ahead = {scratch.ahead, next_left < kPositionBlock ? next_left : kPositionBlock, 0, 0};
     if (next_left > 0) FindRows(segment.cache, width, next, ahead.n, scratch.ahead);

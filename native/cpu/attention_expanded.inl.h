@@ -65,6 +65,7 @@ inline void ExpandedAttention(const AttentionTask& task, const AttentionSizes& s
 
   const int64_t positions = segment.first_position + segment.rows;
   for (int64_t start = 0; start < positions; start += kPositionBlock) {
+    if (!task.pool->KeepGoing(task.thread)) return;
     const int64_t block = positions - start < kPositionBlock ? positions - start : kPositionBlock;
     FindRows(segment.cache, sizes.cache_width(), start, block, scratch.rows);
     RebuildRows(key_weights, p.nope_dim, sizes, scratch, block, key_width, scratch.key_memory);

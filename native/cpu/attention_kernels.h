@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "base/thread_pool.h"
 #include "cpu/isa.h"
 #include "ops/params.h"
 
@@ -59,6 +60,9 @@ struct AttentionTask {
   const Segment* segment;
   int64_t first_row, rows;
   int64_t first_head, heads;
+  // In a long context a task takes much longer than a stop may, so kernels ask between blocks of positions.
+  ThreadPool* pool;
+  int thread;
 };
 
 struct AttentionKernels {

@@ -65,7 +65,16 @@ void CpuBackend::Router(const RouterParams& p) { router_.Route(p, *pool_); }
 void CpuBackend::SwiGlu(const SwiGluParams& p) { elementwise_.SwiGlu(p, *pool_); }
 void CpuBackend::Add(const AddParams& p) { elementwise_.Add(p, *pool_); }
 void CpuBackend::FeedForward(const FeedForwardParams& p) { experts_.FeedForward(p); }
-void CpuBackend::RoutedExperts(const RoutedExpertsParams& p) { experts_.RoutedExperts(p); }
+// Skips its threads' work like every op when the step was stopped, and what it does before that work as well:
+// ids that the router did not come to write may be anything.
+void CpuBackend::RoutedExperts(const RoutedExpertsParams& p) {
+  if (!pool_->stopped()) experts_.RoutedExperts(p);
+}
+
+Status CpuBackend::Synchronize() {
+  return pool_->stopped() ? Status(ErrorCode::kAborted, "Expected the step to finish, got an abort")
+                          : Status();
+}
 
 BackendEntry CpuBackendEntry() {
   return {.name = "cpu",

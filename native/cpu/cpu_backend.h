@@ -22,6 +22,8 @@ class CpuBackend final : public Backend {
   std::string kernels() const override;
   std::string kernel_set() const override;
 
+  void BeginStep(const std::function<bool()>* keep_going) override { pool_->StopWhenNot(keep_going); }
+  Status Synchronize() override;
   Status Prepare(const BackendShapes& shapes) override;
   int64_t ScratchBytes(const BackendShapes& shapes) const override;
   int64_t CacheBytesPerToken(const BackendShapes& shapes) const override;

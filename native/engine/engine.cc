@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <new>
 
+#include "base/numa.h"
+
 namespace k2 {
 namespace {
 
@@ -71,6 +73,8 @@ Status Engine::LoadModel(const Progress& progress) {
       });
   if (!weights.ok()) return weights.status();
   rows_ = {};
+  // Before the backend starts its threads, which take over where this one puts its memory.
+  SpreadMemory(MemoryNodes(kNodeFolder));
   const BackendEntry* entry = FindBackend(options_.device);
   Result<std::unique_ptr<Backend>> backend =
       entry->make({.threads = options_.threads, .isa = options_.isa, .activations = options_.activations});
@@ -439,13 +443,15 @@ Status Engine::StopDecode(std::shared_ptr<Session> session, int64_t kept, Status
 void Engine::Abort(const std::shared_ptr<Session>& session) {
   if (session->activity.load() == Session::Activity::kIdle) return;
   session->abort_requested.store(true);
+  interrupted_.store(true);
   (void)Post([] {}).ok();  // wakes a paused engine; one that is ending settles everything anyway
 }
 
 void Engine::DisposeSession(std::shared_ptr<Session> session) {
   session->disposed.store(true);
+  interrupted_.store(true);
   (void)Post([this, session] {
-    Settle(*session, InvalidState("the session to live until the call ends", "dispose"));
+    Settle(*session, session->Interruption());
     Rollback(*session);
     SharePages(*session);
     session->decode.reset();

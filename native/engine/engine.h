@@ -141,7 +141,8 @@ class Engine {
   void AddGuesses(std::vector<StepPart>& parts);
   size_t Guess(Session& session, bool is_alone, size_t most_rows);
   void FinishDecodeRows(Session& session, size_t rows, const float* logits);
-  bool KeepGoing(const std::vector<StepPart>& parts);
+  Status Compute(const std::vector<StepPart>& parts, Batch& batch);
+  bool KeepGoing(const std::vector<StepPart>& parts, Batch& batch);
   void HandleAborts();
   void EndDecode(Session& session, DecodeEnd end, Status status);
   void Settle(Session& session, const Status& status);
@@ -176,6 +177,8 @@ class Engine {
   std::shared_ptr<ConstraintStore> constraints_;  // guarded by mutex_; null without a vocabulary
   std::atomic<bool> stopping_{false};
   std::atomic<bool> abort_load_{false};
+  // Set after a session's abort_requested or disposed, so that a step has one thing to look at.
+  std::atomic<bool> interrupted_{false};
   std::atomic<bool> abandon_pages_{false};  // what is not written yet is not written any more
 
   // Engine thread.
@@ -184,6 +187,7 @@ class Engine {
   Sampler sampler_;
   Batcher batcher_;
   std::vector<std::shared_ptr<Session>> active_;  // sessions with a task
+  bool step_wanted_ = true;                       // by any session of the running step
   std::vector<float> step_logits_;                // [rows of decoding and sessions that prefill, V]
   uint64_t lookups_ = 0;
   int64_t bytes_to_store_ = 0;  // pages that wait for the file thread

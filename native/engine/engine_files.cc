@@ -32,12 +32,7 @@ void Engine::Return(std::function<void()> run) {
 
 Status Engine::CheckFileCall(const Session& session) const {
   if (stopping_.load()) return ModelDisposed();
-  if (session.disposed.load()) {
-    return Status(ErrorCode::kInvalidState, "Expected the session to live until the call ends, got dispose");
-  }
-  if (session.abort_requested.load())
-    return Status(ErrorCode::kAborted, "Expected the call to finish, got an abort");
-  return {};
+  return session.Interruption();
 }
 
 Result<SessionFormat> Engine::FormatOfFiles() {

@@ -9,8 +9,6 @@
 namespace k2 {
 namespace {
 
-Status Aborted() { return Status(ErrorCode::kAborted, "Expected the call to finish, got an abort"); }
-
 // Ends a session whose numbers are no longer numbers.
 Status CheckFinite(const float* logits, int64_t rows, int64_t vocab, int64_t first_position) {
   for (int64_t i = 0; i < rows * vocab; ++i) {
@@ -29,26 +27,58 @@ bool Engine::HasWork() const {
                      [](const std::shared_ptr<Session>& session) { return HasStepWork(*session); });
 }
 
-// Between layers: a session that was aborted gets its answer now, while the others' step goes on.
-bool Engine::KeepGoing(const std::vector<StepPart>& parts) {
+// In the midst of a step, asked every few microseconds: whether anybody still wants it. A session that was
+// aborted gets its answer now; what its rows yield is thrown away, and the others' step goes on. Stopping it
+// for all would compute their rows again, as often as anybody aborts.
+bool Engine::KeepGoing(const std::vector<StepPart>& parts, Batch& batch) {
   if (stopping_.load(std::memory_order_relaxed)) return false;
-  bool wanted = false;
-  for (const StepPart& part : parts) {
-    Session& session = *part.session;
-    if (!session.settled && session.abort_requested.load(std::memory_order_relaxed))
-      Settle(session, Aborted());
-    wanted |= !session.settled;
+  if (!interrupted_.load(std::memory_order_relaxed)) return step_wanted_;
+  interrupted_.store(false);
+  step_wanted_ = false;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    Session& session = *parts[i].session;
+    if (const Status end = session.Interruption(); !end.ok() && !session.settled) {
+      // The caller of evaluate has its memory back with the answer.
+      const bool owns_logits = session.prefill && session.prefill->logits != nullptr;
+      if (owns_logits && batch.writes_logits) continue;
+      batch.parts[i].logits.rows = 0;
+      Settle(session, end);
+    }
+    step_wanted_ |= !session.settled;
   }
-  return wanted;
+  return step_wanted_;
 }
 
 void Engine::HandleAborts() {
   for (const std::shared_ptr<Session>& session : active_) {
-    if (session->settled || !session->abort_requested.load()) continue;
-    Settle(*session, Aborted());
+    const Status end = session->Interruption();
+    if (session->settled || end.ok()) continue;
+    Settle(*session, end);
     Rollback(*session);
   }
   std::erase_if(active_, [](const std::shared_ptr<Session>& session) { return session->settled; });
+}
+
+Status Engine::Compute(const std::vector<StepPart>& parts, Batch& batch) {
+  bool had_memory = true;
+  step_wanted_ = true;
+  // Asked while other threads are at work on what an exception would take away.
+  const std::function<bool()> keep_going = [&] {
+    try {
+      return KeepGoing(parts, batch);
+    } catch (const std::bad_alloc&) {
+      had_memory = false;
+      return false;
+    }
+  };
+  Status status;
+  try {
+    status = model_->Forward(batch, keep_going);
+  } catch (const std::bad_alloc&) {
+    had_memory = false;
+  }
+  if (had_memory) return status;
+  return Status(ErrorCode::kOutOfMemory, "Expected memory for a forward step, got a refusal of the system");
 }
 
 void Engine::Step() {
@@ -106,12 +136,7 @@ void Engine::Step() {
   }
 
   const auto start = std::chrono::steady_clock::now();
-  try {
-    if (!running.empty()) status = model_->Forward(batch, [&] { return KeepGoing(running); });
-  } catch (const std::bad_alloc&) {
-    status =
-        Status(ErrorCode::kOutOfMemory, "Expected memory for a forward step, got a refusal of the system");
-  }
+  if (!running.empty()) status = Compute(running, batch);
   const int64_t elapsed_ns =
       std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start).count();
   if (status.ok() && !running.empty())
@@ -119,10 +144,12 @@ void Engine::Step() {
 
   for (size_t i = 0; i < running.size(); ++i) {
     Session& session = *running[i].session;
-    if (!status.ok() && !session.settled)
+    if (const Status end = session.Interruption(); !session.settled && (!status.ok() || !end.ok())) {
       Settle(session, stopping_.load() ? Status(ErrorCode::kInvalidState,
                                                 "Expected the model to live until the call ends, got dispose")
+                      : !end.ok()      ? end
                                        : status);
+    }
     if (session.settled) {
       Rollback(session);
       continue;

@@ -118,6 +118,17 @@ struct Session {
   DraftIndex drafts;   // of a beginning of `tokens`
   DraftRecord record;  // of what was guessed with it
 
+  // Why the running call is to end before it is finished; ok while it is not.
+  Status Interruption() const {
+    if (disposed.load()) {
+      return Status(ErrorCode::kInvalidState,
+                    "Expected the session to live until the call ends, got dispose");
+    }
+    if (abort_requested.load())
+      return Status(ErrorCode::kAborted, "Expected the call to finish, got an abort");
+    return {};
+  }
+
   // Cuts `tokens`.
   void ForgetTokens(size_t count) {
     drafts.Truncate(tokens, count);

@@ -87,7 +87,7 @@ Status KimiK2::Trace(const Batch& batch, std::span<const Segment> segments, int6
                      const Activations& a) {
   const auto traced = [](const BatchPart& part) { return part.cache->trace() != nullptr; };
   if (std::none_of(batch.parts.begin(), batch.parts.end(), traced)) return {};
-  // A device may not have run the router yet.
+  // A device may not have run the router yet, and a stopped step did not run it at all.
   K2_RETURN_IF_ERROR(backend_->Synchronize());
   for (size_t i = 0; i < segments.size(); ++i) {
     RoutingTrace* const trace = batch.parts[i].cache->trace();
@@ -125,7 +125,7 @@ void KimiK2::Head(const Batch& batch, std::span<const Segment> segments, const A
   }
 }
 
-Status KimiK2::Forward(const Batch& batch, const std::function<bool()>& keep_going) {
+Status KimiK2::Forward(Batch& batch, const std::function<bool()>& keep_going) {
   ids_.clear();
   positions_.clear();
   std::vector<Segment> segments;
@@ -144,6 +144,7 @@ Status KimiK2::Forward(const Batch& batch, const std::function<bool()>& keep_goi
     return Status(ErrorCode::kInternal, "Expected a batch within batchTokens, got a larger one");
 
   const Activations a = activations_.Rows(tokens);
+  backend_->BeginStep(&keep_going);
   backend_->Embed({.ids = ids_, .table = &weights_->embed, .y = a.x});
   int64_t moe_layer = 0;
   for (size_t layer = 0; layer < weights_->layers.size(); ++layer) {
@@ -156,6 +157,7 @@ Status KimiK2::Forward(const Batch& batch, const std::function<bool()>& keep_goi
     if (weights_->layers[layer].moe) K2_RETURN_IF_ERROR(Trace(batch, segments, moe_layer++, a));
   }
 
+  batch.writes_logits = true;
   Head(batch, segments, a);
   K2_RETURN_IF_ERROR(backend_->Synchronize());
   return weights_->CheckFiles();

@@ -24,6 +24,7 @@ struct BatchPart {
 // One forward step: rows of several sessions. Nothing that a row yields depends on the other rows.
 struct Batch {
   std::vector<BatchPart> parts;
+  bool writes_logits = false;  // Forward has begun with the parts' logits
 };
 
 class KimiK2 {
@@ -33,8 +34,10 @@ class KimiK2 {
                                                 std::unique_ptr<Backend> backend, int64_t batch_tokens);
 
   // Runs the batch; the caches hold the new rows but are not committed. `keep_going` is asked before every
-  // layer; false ends the step with kAborted.
-  Status Forward(const Batch& batch, const std::function<bool()>& keep_going);
+  // layer, and by the backend in the midst of ops. False ends the step with kAborted, and nothing that the
+  // step has written means anything. It may also take the logits from a part (no rows) until the batch writes
+  // them.
+  Status Forward(Batch& batch, const std::function<bool()>& keep_going);
 
   KvCache NewCache() const { return KvCache(spec_.layers, cache_bytes_per_token_); }
   // Of a model with experts.

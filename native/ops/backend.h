@@ -3,6 +3,7 @@
 // a new backend is correct on its first day and fast later.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -40,6 +41,11 @@ class Backend {
   // Bytes of one cached token in one layer; a page holds the tokens of a layer one after the other.
   virtual int64_t CacheBytesPerToken(const BackendShapes& shapes) const = 0;
 
+  // Begins a step. Ops ask `keep_going` (null: nothing) on the calling thread, as often as they can; it
+  // outlives the step. Once the answer was no, this op and all later ones of the step may leave anything
+  // undone, must not believe what earlier ones should have written, and Synchronize says kAborted.
+  virtual void BeginStep(const std::function<bool()>* keep_going) { (void)keep_going; }
+
   virtual void Embed(const EmbedParams&) = 0;
   virtual void RmsNorm(const RmsNormParams&) = 0;
   virtual void Linear(const LinearParams&) = 0;
@@ -53,7 +59,7 @@ class Backend {
   virtual void FeedForward(const FeedForwardParams&);
   virtual void RoutedExperts(const RoutedExpertsParams&);
 
-  // First failure since the last call. A CPU backend cannot fail here; a device can.
+  // First failure since the step began: a device's own, or that the step was stopped.
   virtual Status Synchronize() { return {}; }
 
  protected:

@@ -98,6 +98,40 @@ TEST(ThreadPoolCoversEveryIndexOnce) {
   }
 }
 
+// What is large begins where a huge page may begin.
+TEST(BuffersAreAligned) {
+  for (size_t size : {1u, 63u, 4097u, (2u << 20) - 1, 2u << 20, (5u << 20) + 1}) {
+    const Result<AlignedBuffer> buffer = AlignedBuffer::Allocate(size, "a test");
+    EXPECT(buffer.ok());
+    const uintptr_t alignment = size < (2u << 20) ? AlignedBuffer::kAlignment : 2u << 20;
+    EXPECT(reinterpret_cast<uintptr_t>(buffer.value().data()) % alignment == 0);
+    buffer.value().data()[0] = buffer.value().data()[size - 1] = 1;
+  }
+}
+
+// More threads than cores and jobs that are over at once, so that many workers come too late: none works on a
+// job after For has returned, and none on the job that follows in its stead.
+TEST(ThreadPoolLeavesNobodyInside) {
+  constexpr int64_t kIndices = 6;
+  const auto pool = ThreadPool::Create(6);
+  std::atomic<int64_t> running{-1};
+  int64_t strays = 0, missing = 0;
+  for (int64_t job = 0; job < 20000; ++job) {
+    std::atomic<int64_t> done{0}, wrong{0};
+    running = job;
+    pool.value()->For(kIndices, 1, [&, job](int64_t, int64_t, int) {
+      if (job % 8 == 0) std::this_thread::yield();
+      wrong += running != job;
+      ++done;
+    });
+    running = -1;
+    strays += wrong;
+    missing += done != kIndices;
+  }
+  EXPECT(strays == 0);
+  EXPECT(missing == 0);
+}
+
 // Golden values of K2 Thinking, K2.5 and a config without rope scaling.
 TEST(YarnMatchesTheGoldenTable) {
   ModelSpec spec;

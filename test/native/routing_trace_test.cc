@@ -135,7 +135,8 @@ TEST(RoutingTraceHoldsWhatTheRoutersLogitsSay) {
     const auto forward = [&](std::vector<BatchPart> parts) {
       for (BatchPart& part : parts) EXPECT(part.cache->Reserve(static_cast<int64_t>(part.ids.size())).ok());
       logits.clear();
-      EXPECT(model.value()->Forward({parts}, [] { return true; }).ok());
+      Batch batch{.parts = parts};
+      EXPECT(model.value()->Forward(batch, [] { return true; }).ok());
       for (BatchPart& part : parts) part.cache->Commit(static_cast<int64_t>(part.ids.size()), part.form);
     };
     const std::span<const int32_t> all(ids);
