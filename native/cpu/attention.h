@@ -9,6 +9,7 @@
 #include "base/buffer.h"
 #include "base/thread_pool.h"
 #include "cpu/attention_kernels.h"
+#include "cpu/attention_plan.h"
 #include "cpu/isa.h"
 #include "ops/backend.h"
 
@@ -24,15 +25,22 @@ class Attention {
   Status Prepare(const BackendShapes& shapes, int threads, Isa isa);
 
   void AppendKv(const AppendKvParams& p, ThreadPool& pool) const;
-  void LatentAttention(const LatentAttentionParams& p, ThreadPool& pool) const;
+  void LatentAttention(const LatentAttentionParams& p, ThreadPool& pool);
 
  private:
-  void RunForm(const LatentAttentionParams& p, AttentionForm form, ThreadPool& pool) const;
+  void RunAbsorbed(const LatentAttentionParams& p, ThreadPool& pool);
+  void RunExpanded(const LatentAttentionParams& p, ThreadPool& pool) const;
+  void Merge(const AbsorbedStep& step, ThreadPool& pool) const;
 
   AttentionSizes sizes_;
   AttentionKernels kernels_;
   AlignedBuffer memory_;
   std::vector<AttentionScratch> scratch_;  // per thread
+  // Of the absorbed form, for all threads.
+  void* queries_ = nullptr;  // of a step
+  QuerySums sums_ = {};      // of a step
+  QuerySums splits_ = {};    // of a wave
+  AbsorbedPlan plan_;
 };
 
 }  // namespace k2

@@ -5,5 +5,10 @@
 
 #include "cpu/attention_absorbed.inl.h"
 #include "cpu/attention_expanded.inl.h"
+#include "cpu/attention_project.inl.h"
 
-constexpr AttentionKernels kKernels = {.absorbed = AbsorbedAttention, .expanded = ExpandedAttention};
+constexpr AttentionKernels kKernels = {.project_queries = ProjectQueries,
+                                       .absorbed = AbsorbedAttention,
+                                       .merge = MergeSplit,
+                                       .project_outputs = ProjectOutputs,
+                                       .expanded = ExpandedAttention};

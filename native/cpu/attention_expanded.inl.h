@@ -46,11 +46,11 @@ inline void AttendTile(const LatentAttentionParams& p, int64_t head, int64_t row
   ValueTile(shares, scratch.values, n, sizes.value_width(), shrink, outputs);
 }
 
-inline void ExpandedAttention(const AttentionTask& task, const AttentionSizes& sizes,
+inline void ExpandedAttention(const ExpandedTask& task, const AttentionSizes& sizes,
                               const AttentionScratch& scratch) {
   const LatentAttentionParams& p = *task.params;
   const Segment& segment = *task.segment;
-  const int64_t head = task.first_head, first_weight = head * (p.nope_dim + p.value_dim);
+  const int64_t head = task.head, first_weight = head * (p.nope_dim + p.value_dim);
   const int64_t key_width = sizes.key_width(), value_width = sizes.value_width(),
                 rank_width = sizes.rank_width();
   Operand* key_weights = static_cast<Operand*>(scratch.weights);
@@ -60,7 +60,7 @@ inline void ExpandedAttention(const AttentionTask& task, const AttentionSizes& s
                      value_weights);
   memset(scratch.queries, 0, sizeof(Operand) * static_cast<size_t>(kTile * key_width));
   for (int64_t t = 0; t < segment.rows; t += kTile) {
-    ClearTile(value_width, scratch.outputs + t * value_width, scratch.largest + t, scratch.total + t);
+    ClearTile(value_width, {scratch.outputs, scratch.largest, scratch.total}, t);
   }
 
   const int64_t positions = segment.first_position + segment.rows;

@@ -127,12 +127,12 @@ inline void ValueTile(const Share* shares, const uint16_t* const* rows, int64_t 
   }
 }
 
-// Forgets what a tile's queries have seen.
-inline void ClearTile(int64_t columns, float* outputs, float* largest, float* total) {
-  memset(outputs, 0, sizeof(float) * static_cast<size_t>(kTile * columns));
-  for (int j = 0; j < kTile; ++j) {
-    largest[j] = -__builtin_inff();
-    total[j] = 0;
+// Forgets what the queries of a tile have seen.
+inline void ClearTile(int64_t columns, const QuerySums& sums, int64_t query) {
+  memset(sums.outputs + query * columns, 0, sizeof(float) * static_cast<size_t>(kTile * columns));
+  for (int64_t j = query; j < query + kTile; ++j) {
+    sums.largest[j] = -__builtin_inff();
+    sums.total[j] = 0;
   }
 }
 

@@ -59,16 +59,38 @@ TEST(conformance_attention_weight_forms) {
   }
 }
 
-// Past the first, second and third block of positions, ending at and beside their borders.
+// Past the first, second and third block of positions and further splits, ending at and beside their borders.
 TEST(conformance_attention_long) {
   Draws draws(32);
   for (const AttentionForm form : {AttentionForm::kAbsorbed, AttentionForm::kExpanded}) {
-    for (const int64_t past : {250, 254, 255, 256, 505, 760}) {
+    for (const int64_t past : {250, 254, 255, 256, 505, 760, 1018, 1535}) {
       const AttentionCase c({3, 16, 8, 16, 32, 64}, {{past, 9, form}}, {Storage::kBf16}, 2.0, draws);
       ConformAttention(c, std::string("attention ") + FormName(form) + " after " + std::to_string(past));
     }
     const AttentionCase c({2, 16, 8, 16, 32, 64}, {{0, 300, form}}, {Storage::kBf16}, 0.5, draws);
     ConformAttention(c, std::string("attention ") + FormName(form) + " of 300 rows");
+  }
+}
+
+// More splits than a wave of few threads holds, in sessions of uneven lengths.
+TEST(conformance_attention_any_number_of_threads) {
+  Draws draws(39);
+  const AttentionForm form = AttentionForm::kAbsorbed;
+  const AttentionCase c({9, 16, 8, 16, 32, 64},
+                        {{9000, 8, form}, {30, 1, form}, {2000, 3, form}, {511, 1, form}, {700, 40, form}},
+                        {Storage::kBf16}, 2.0, draws);
+  std::vector<Matrix> results;
+  for (const int threads : {1, 2, 3, 17}) {
+    size_t i = 0;
+    for (const Subject& s : MakeSubjects(c.shapes(), threads)) {
+      Matrix y(c.rows, 9 * 16, 0);
+      Caches caches(c, *s.backend);
+      caches.AppendAll();
+      caches.Attend(0, c.rows, y.tensor());
+      if (threads == 1) results.push_back(y);
+      if (!SameBits(results[i++], y))
+        Fail(__FILE__, __LINE__, s.name + " has other bits with " + std::to_string(threads) + " threads");
+    }
   }
 }
 
