@@ -3,18 +3,20 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cpu/attention_rows.h"
 #include "cpu/for_ahead.h"
 
 namespace k2 {
 namespace {
 
-AttentionSizes SizesOf(const BackendShapes& s) {
+AttentionSizes SizesOf(const BackendShapes& s, CacheType cache_type) {
   return {.heads = s.heads,
           .nope = s.nope_dim,
           .rope = s.rope_dim,
           .value = s.value_dim,
           .rank = s.kv_rank,
-          .batch_tokens = s.batch_tokens};
+          .batch_tokens = s.batch_tokens,
+          .cache_type = cache_type};
 }
 
 // Divides memory among arrays; with `memory` null it only counts the bytes.
@@ -61,6 +63,7 @@ void TakeScratch(const AttentionSizes& sizes, Divider& memory, AttentionScratch&
   uint16_t* zeros = nullptr;
   memory.Take(out.rows, kPositionBlock + 1);
   memory.Take(out.ahead, kPositionBlock);
+  memory.Take(out.read, sizes.cache_type == CacheType::kInt8 ? kPositionBlock * sizes.cache_width() : 0);
   memory.Take(zeros, sizes.cache_width());
   memory.Take(out.scores, (kPositionBlock + 1) * kQueryTile);
   memory.Take(shares, kPositionBlock * kQueryTile, kOperandBytes);
@@ -84,12 +87,12 @@ void TakeScratch(const AttentionSizes& sizes, Divider& memory, AttentionScratch&
 
 }  // namespace
 
-int64_t Attention::CacheBytesPerToken(const BackendShapes& shapes) {
-  return SizesOf(shapes).cache_width() * static_cast<int64_t>(sizeof(uint16_t));
+int64_t Attention::CacheBytesPerToken(const BackendShapes& shapes) const {
+  return SizesOf(shapes, cache_type_).row_bytes();
 }
 
-int64_t Attention::ScratchBytes(const BackendShapes& shapes, int threads) {
-  const AttentionSizes sizes = SizesOf(shapes);
+int64_t Attention::ScratchBytes(const BackendShapes& shapes, int threads) const {
+  const AttentionSizes sizes = SizesOf(shapes, cache_type_);
   Divider shared(nullptr), of_thread(nullptr);
   void* queries = nullptr;
   QuerySums sums, splits;
@@ -100,7 +103,7 @@ int64_t Attention::ScratchBytes(const BackendShapes& shapes, int threads) {
 }
 
 Status Attention::Prepare(const BackendShapes& shapes, int threads, Isa isa) {
-  sizes_ = SizesOf(shapes);
+  sizes_ = SizesOf(shapes, cache_type_);
   kernels_ = AttentionKernelsFor(isa);
   Result<AlignedBuffer> memory =
       AlignedBuffer::Allocate(static_cast<size_t>(ScratchBytes(shapes, threads)), "attention scratch");
@@ -122,19 +125,21 @@ Status Attention::Prepare(const BackendShapes& shapes, int threads, Isa isa) {
 }
 
 void Attention::AppendKv(const AppendKvParams& p, ThreadPool& pool) const {
-  const int64_t rank = p.latent.columns, rope = p.rope_key.columns, width = PadTo(rank + rope, kColumnPad);
+  const int64_t row_bytes = sizes_.row_bytes();
   for (const Segment& segment : p.segments) {
     const CacheView& cache = segment.cache;
     pool.For(segment.rows, 16, [&](int64_t first, int64_t last, int) {
       for (int64_t i = first; i < last; ++i) {
         const int64_t position = segment.first_position + i;
         uint8_t* page = cache.pages[static_cast<size_t>(position / cache.page_tokens)];
-        uint16_t* row = reinterpret_cast<uint16_t*>(page) + position % cache.page_tokens * width;
+        uint8_t* row = page + position % cache.page_tokens * row_bytes;
         const float* latent = p.latent.row(segment.first_row + i);
         const float* key = p.rope_key.row(segment.first_row + i);
-        for (int64_t k = 0; k < rank; ++k) row[k] = FloatToBf16(latent[k]);
-        for (int64_t k = 0; k < rope; ++k) row[rank + k] = FloatToBf16(key[k]);
-        std::fill(row + rank + rope, row + width, uint16_t{0});
+        if (cache_type_ == CacheType::kInt8) {
+          WriteInt8Row(sizes_, latent, key, row);
+        } else {
+          WriteBf16Row(sizes_, latent, key, row);
+        }
       }
     });
   }

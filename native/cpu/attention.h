@@ -1,7 +1,11 @@
 // Latent attention of the CPU backend, and the layout of its cache.
 //
-// A cache page holds one row per token: [R latent | Dr rope key | zeros] in bf16, padded to 32 columns, so
-// that the row is key (all of it) and value (its first R columns) at once, and whole vectors fit it.
+// A cache page holds one row per token.
+//   bf16  [R latent | Dr rope key | zeros], padded to 32 columns, so that the row is key (all of it) and
+//   value
+//         (its first R columns) at once, and whole vectors fit it
+//   int8  [scales, f32 | Dr rope key, bf16 | R latent, int8 | zeros], padded to 16 bytes; latent times scale,
+//         rounded to bf16, is what attention reads
 #pragma once
 
 #include <vector>
@@ -17,9 +21,11 @@ namespace k2 {
 
 class Attention {
  public:
-  static int64_t CacheBytesPerToken(const BackendShapes& shapes);
+  explicit Attention(CacheType cache_type) : cache_type_(cache_type) {}
+
+  int64_t CacheBytesPerToken(const BackendShapes& shapes) const;
   // Bytes that Prepare takes.
-  static int64_t ScratchBytes(const BackendShapes& shapes, int threads);
+  int64_t ScratchBytes(const BackendShapes& shapes, int threads) const;
 
   // Called once, before any call below; `threads` as in the pool of those calls.
   Status Prepare(const BackendShapes& shapes, int threads, Isa isa);
@@ -32,6 +38,7 @@ class Attention {
   void RunExpanded(const LatentAttentionParams& p, ThreadPool& pool) const;
   void Merge(const AbsorbedStep& step, ThreadPool& pool) const;
 
+  const CacheType cache_type_;
   AttentionSizes sizes_;
   AttentionKernels kernels_;
   AlignedBuffer memory_;

@@ -8,11 +8,11 @@
 // further tiles). Work per position: 2 * H * (2 R + Dr) operations. Source: the DeepSeek-V2 paper, 2.1.
 
 // Block of `next` at its start, to be asked of memory; nothing where `task` reads the same rows itself.
-inline RowsAhead FirstRowsOf(const AbsorbedTask* next, const AbsorbedTask& task, int64_t width,
+inline RowsAhead FirstRowsOf(const AbsorbedTask* next, const AbsorbedTask& task, int64_t row_bytes,
                              const uint16_t** rows) {
   if (next == nullptr || (next->cache == task.cache && next->start == task.start)) return kNoRowsAhead;
   const int64_t left = next->end - next->start, n = left < kPositionBlock ? left : kPositionBlock;
-  FindRows(*next->cache, width, next->start, n, rows);
+  FindRows(*next->cache, row_bytes, next->start, n, rows);
   return {rows, n, 0, 0};
 }
 
@@ -23,7 +23,7 @@ inline void SumSplit(const AbsorbedStep& step, const AbsorbedTask& task, const A
                      const AttentionSizes& sizes, const AttentionScratch& scratch) {
   const int64_t heads = sizes.padded_heads(), width = sizes.cache_width(), columns = sizes.rank_width();
   const int64_t first_query = task.step_row * heads + task.first_head;
-  const int64_t tiles = task.rows * task.heads / kTile;
+  const int64_t tiles = task.rows * task.heads / kTile, lines = PadTo(sizes.row_bytes(), 64) / 64;
   const Operand* queries = static_cast<const Operand*>(step.queries);
   Share* shares = static_cast<Share*>(scratch.shares);
   float shrink[kTile];
@@ -35,9 +35,9 @@ inline void SumSplit(const AbsorbedStep& step, const AbsorbedTask& task, const A
     const int64_t next_start = start + kPositionBlock, next_left = task.end - next_start;
     RowsAhead ahead = {scratch.ahead, next_left < kPositionBlock ? next_left : kPositionBlock, 0, 0};
     if (next_left > 0) {
-      FindRows(*task.cache, width, next_start, ahead.n, scratch.ahead);
+      FindRows(*task.cache, sizes.row_bytes(), next_start, ahead.n, scratch.ahead);
     } else {
-      ahead = FirstRowsOf(next, task, width, scratch.ahead);
+      ahead = FirstRowsOf(next, task, sizes.row_bytes(), scratch.ahead);
     }
     // From the last row to the first: each takes the first n of the block and ends them with the row of
     // zeros.
@@ -46,11 +46,11 @@ inline void SumSplit(const AbsorbedStep& step, const AbsorbedTask& task, const A
       const int64_t seen = task.first_position + t + 1, left = (seen < end ? seen : end) - start;
       const int64_t n = left < kPositionBlock ? left : kPositionBlock;
       if (n <= 0) break;
-      if (t == task.rows - 1) FindRows(*task.cache, width, start, n, scratch.rows);
+      if (t == task.rows - 1) ReadRows(*task.cache, sizes, start, n, scratch);
       scratch.rows[n] = scratch.zeros;
       for (int64_t h = 0; h < task.heads; h += kTile, ++tile) {
-        ahead.first = width / kColumnPad * tile / tiles;
-        ahead.last = width / kColumnPad * (tile + 1) / tiles;
+        ahead.first = lines * tile / tiles;
+        ahead.last = lines * (tile + 1) / tiles;
         const int64_t sum = first_sum + t * sum_stride + h;
         ScoreTile(queries + (first_query + t * heads + h) * width, width, scratch.rows, n, scratch.scores,
                   ahead);

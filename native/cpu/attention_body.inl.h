@@ -1,6 +1,7 @@
 // All of attention for one ISA, behind its vectors and operands.
 #include "cpu/vector_math.inl.h"
 
+#include "cpu/attention_rows.inl.h"
 #include "cpu/attention_tile.inl.h"
 
 #include "cpu/attention_absorbed.inl.h"

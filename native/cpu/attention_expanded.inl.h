@@ -66,7 +66,7 @@ inline void ExpandedAttention(const ExpandedTask& task, const AttentionSizes& si
   const int64_t positions = segment.first_position + segment.rows;
   for (int64_t start = 0; start < positions; start += kPositionBlock) {
     const int64_t block = positions - start < kPositionBlock ? positions - start : kPositionBlock;
-    FindRows(segment.cache, sizes.cache_width(), start, block, scratch.rows);
+    ReadRows(segment.cache, sizes, start, block, scratch);
     RebuildRows(key_weights, p.nope_dim, sizes, scratch, block, key_width, scratch.key_memory);
     for (int64_t s = 0; s < block; ++s) {
       uint16_t* key = scratch.key_memory + s * key_width + p.nope_dim;

@@ -31,12 +31,22 @@ constexpr int64_t PadTo(int64_t n, int64_t multiple) { return (n + multiple - 1)
 
 struct AttentionSizes {
   int64_t heads = 0, nope = 0, rope = 0, value = 0, rank = 0, batch_tokens = 0;
+  CacheType cache_type = CacheType::kBf16;
 
   int64_t padded_heads() const { return PadTo(heads, kQueryTile); }
   int64_t cache_width() const { return PadTo(rank + rope, kColumnPad); }
   int64_t rank_width() const { return PadTo(rank, kColumnPad); }
   int64_t key_width() const { return PadTo(nope + rope, kColumnPad); }
   int64_t value_width() const { return PadTo(value, kColumnPad); }
+
+  // Of a position in a page (attention.h).
+  int64_t row_bytes() const {
+    return cache_type == CacheType::kBf16 ? 2 * cache_width() : PadTo(latent_offset() + rank, 16);
+  }
+  // Of an int8 row.
+  int64_t scales() const { return PadTo(rank, kLatentGroup) / kLatentGroup; }
+  int64_t key_offset() const { return scales() * static_cast<int64_t>(sizeof(float)); }
+  int64_t latent_offset() const { return key_offset() + 2 * rope; }
 };
 
 // What queries have seen of the cache.
@@ -49,7 +59,8 @@ struct QuerySums {
 // Memory of one thread. `Operand` is the kernel set's form of a multiplied number, at most 4 bytes.
 struct AttentionScratch {
   const uint16_t** rows;   // [block + 1] cached rows of the block; absorbed: then `zeros`
-  const uint16_t** ahead;  // [block] those of the next one
+  const uint16_t** ahead;  // [block] those of the next one, as they are stored
+  uint16_t* read;          // [block, cache_width] rows that are stored in int8
   const uint16_t* zeros;   // [cache_width]
   float* scores;           // [block + 1, tile]
   void* shares;            // softmax weights, [block, tile] of at most 4 bytes

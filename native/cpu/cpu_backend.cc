@@ -7,11 +7,13 @@
 
 namespace k2 {
 
-CpuBackend::CpuBackend(Isa isa, std::unique_ptr<ThreadPool> pool)
+CpuBackend::CpuBackend(Isa isa, CacheType cache_type, std::unique_ptr<ThreadPool> pool)
     : isa_(isa),
+      cache_type_(cache_type),
       pool_(std::move(pool)),
       linear_scratch_(LinearKernelsFor(isa), *pool_),
-      experts_(linear_scratch_, ElementwiseKernelsFor(isa)) {}
+      experts_(linear_scratch_, ElementwiseKernelsFor(isa)),
+      attention_(cache_type) {}
 
 Result<std::unique_ptr<Backend>> CpuBackend::Make(const BackendOptions& options) {
   if (options.threads < 1) {
@@ -22,7 +24,12 @@ Result<std::unique_ptr<Backend>> CpuBackend::Make(const BackendOptions& options)
   if (!isa.ok()) return isa.status();
   Result<std::unique_ptr<ThreadPool>> pool = ThreadPool::Create(options.threads);
   if (!pool.ok()) return pool.status();
-  return std::unique_ptr<Backend>(new CpuBackend(isa.value(), std::move(pool.value())));
+  return std::unique_ptr<Backend>(new CpuBackend(isa.value(), options.cache_type, std::move(pool.value())));
+}
+
+std::string CpuBackend::kernel_set() const {
+  const std::string name = IsaName(isa_);
+  return cache_type_ == CacheType::kInt8 ? name + " with int8 latents" : name;
 }
 
 std::string CpuBackend::kernels() const {
@@ -42,11 +49,11 @@ Status CpuBackend::Prepare(const BackendShapes& shapes) {
 int64_t CpuBackend::ScratchBytes(const BackendShapes& shapes) const {
   return linear_scratch_.Bytes(shapes) + experts_.Bytes(shapes) + Elementwise::ScratchBytes(shapes) +
          TopKRouter::ScratchBytes(shapes, pool_->threads()) +
-         Attention::ScratchBytes(shapes, pool_->threads());
+         attention_.ScratchBytes(shapes, pool_->threads());
 }
 
 int64_t CpuBackend::CacheBytesPerToken(const BackendShapes& shapes) const {
-  return Attention::CacheBytesPerToken(shapes);
+  return attention_.CacheBytesPerToken(shapes);
 }
 
 void CpuBackend::Embed(const EmbedParams& p) { elementwise_.Embed(p, *pool_); }

@@ -20,7 +20,7 @@ class CpuBackend final : public Backend {
 
   const char* name() const override { return "cpu"; }
   std::string kernels() const override;
-  std::string kernel_set() const override { return IsaName(isa_); }
+  std::string kernel_set() const override;
 
   Status Prepare(const BackendShapes& shapes) override;
   int64_t ScratchBytes(const BackendShapes& shapes) const override;
@@ -39,9 +39,10 @@ class CpuBackend final : public Backend {
   void RoutedExperts(const RoutedExpertsParams& p) override;
 
  private:
-  CpuBackend(Isa isa, std::unique_ptr<ThreadPool> pool);
+  CpuBackend(Isa isa, CacheType cache_type, std::unique_ptr<ThreadPool> pool);
 
   const Isa isa_;
+  const CacheType cache_type_;
   const std::unique_ptr<ThreadPool> pool_;
   LinearScratch linear_scratch_;
   CpuExperts experts_;

@@ -66,7 +66,8 @@ class Backend {
 
 struct BackendOptions {
   int threads = 1;
-  std::string isa;  // forces a kernel set; empty: the best that the CPU has
+  std::string isa = {};  // forces a kernel set; empty: the best that the CPU has
+  CacheType cache_type = CacheType::kBf16;
 };
 
 using MakeBackend = Result<std::unique_ptr<Backend>> (*)(const BackendOptions&);

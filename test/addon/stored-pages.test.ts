@@ -53,7 +53,8 @@ it.each([
     }
     expect(readdirSync(directory)).toHaveLength(15);
     expect(statSync(directory).mode & 0o777).toBe(0o700);
-    // Another form, another kernel set or another checkpoint finds nothing.
+    // Another form, another kernel set, another type of cache or another checkpoint finds nothing.
+    expect((await prefilled(ids, { attention, cacheType: "int8" })).cachedTokens).toBe(0);
     const other = attention === "absorbed" ? "expanded" : "absorbed";
     expect((await prefilled(ids, { attention, isa: "scalar" })).cachedTokens).toBe(0);
     if (attention !== "auto") expect((await prefilled(ids, { attention: other })).cachedTokens).toBe(0);

@@ -83,19 +83,20 @@ std::vector<std::string> Words(const std::string& text) {
 
 }  // namespace
 
-std::unique_ptr<Backend> MakeReference(const BackendShapes& shapes) {
-  Result<std::unique_ptr<Backend>> made = FindBackend("reference")->make({});
+std::unique_ptr<Backend> MakeReference(const BackendShapes& shapes, CacheType cache_type) {
+  Result<std::unique_ptr<Backend>> made = FindBackend("reference")->make({.cache_type = cache_type});
   if (!made.ok() || !made.value()->Prepare(shapes).ok()) return nullptr;
   return std::move(made.value());
 }
 
-std::vector<Subject> MakeSubjects(const BackendShapes& shapes, int threads) {
+std::vector<Subject> MakeSubjects(const BackendShapes& shapes, int threads, CacheType cache_type) {
   std::vector<Subject> subjects;
   for (const BackendEntry& entry : Backends()) {
     if (std::string(entry.name) == "reference" || !entry.absent_because().empty()) continue;
     for (const std::string& set : Words(entry.kernel_sets())) {
       const std::string name = std::string(entry.name) + " " + set;
-      Result<std::unique_ptr<Backend>> made = entry.make({.threads = threads, .isa = set});
+      Result<std::unique_ptr<Backend>> made =
+          entry.make({.threads = threads, .isa = set, .cache_type = cache_type});
       if (!made.ok() || !made.value()->Prepare(shapes).ok()) {
         Fail(__FILE__, __LINE__, name + " cannot be made: " + made.status().message());
         continue;
@@ -107,9 +108,10 @@ std::vector<Subject> MakeSubjects(const BackendShapes& shapes, int threads) {
 }
 
 void Conform(const OpCase& op) {
-  const std::unique_ptr<Backend> reference = MakeReference(op.shapes);
+  const std::unique_ptr<Backend> reference = MakeReference(op.shapes, op.cache_type);
   const PoisonedOutput expected = Compute(op, *reference, 0, op.rows, op.name + ": reference");
-  std::vector<Subject> ones = MakeSubjects(op.shapes, 1), twos = MakeSubjects(op.shapes, 2);
+  std::vector<Subject> ones = MakeSubjects(op.shapes, 1, op.cache_type),
+                       twos = MakeSubjects(op.shapes, 2, op.cache_type);
   for (size_t i = 0; i < ones.size(); ++i) {
     const std::string who = op.name + ": " + ones[i].name;
     Backend &one = *ones[i].backend, &two = *twos[i].backend;

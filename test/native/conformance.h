@@ -21,8 +21,9 @@ struct Subject {
 };
 
 // All backends that work here except the reference, once per kernel set, prepared for `shapes`.
-std::vector<Subject> MakeSubjects(const BackendShapes& shapes, int threads);
-std::unique_ptr<Backend> MakeReference(const BackendShapes& shapes);
+std::vector<Subject> MakeSubjects(const BackendShapes& shapes, int threads,
+                                  CacheType cache_type = CacheType::kBf16);
+std::unique_ptr<Backend> MakeReference(const BackendShapes& shapes, CacheType cache_type = CacheType::kBf16);
 
 struct OpCase {
   std::string name;
@@ -33,6 +34,7 @@ struct OpCase {
   std::function<void(Backend&, int64_t first, int64_t count, Tensor y)> run;
   // The largest |subject - reference| allowed.
   std::function<double(int64_t row, int64_t column)> tolerance;
+  CacheType cache_type = CacheType::kBf16;
 };
 
 void Conform(const OpCase& op);
