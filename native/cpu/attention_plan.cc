@@ -85,26 +85,22 @@ bool AbsorbedPlan::NextWave() {
   }
 
   // More heads in a task mean fewer passes over the cached rows, so only what would leave threads without
-  // work at the end is cut by heads. Long tasks come first.
-  int64_t whole = 0, runs = 0;
+  // work at the end is cut by heads, and comes last.
+  int64_t runs = 0, whole = 0;
   for (const AbsorbedSplit& split : splits_) {
     runs += PositionsOf(split) > kPositionSplit ? 1 : 0;
     whole += PositionsOf(split) == kPositionSplit ? 1 : 0;
   }
   const int64_t uncut = whole / threads_ * threads_;
   const int64_t cut = static_cast<int64_t>(splits_.size()) - runs - uncut;
-  for (const AbsorbedSplit& split : splits_) {
-    if (PositionsOf(split) > kPositionSplit) AddTasks(split, 1);
-  }
-  int64_t left = uncut;
-  for (const AbsorbedSplit& split : splits_) {
-    if (PositionsOf(split) == kPositionSplit && left-- > 0) AddTasks(split, 1);
-  }
-  left = uncut;
-  for (const AbsorbedSplit& split : splits_) {
-    if (PositionsOf(split) > kPositionSplit) continue;
-    if (PositionsOf(split) == kPositionSplit && left-- > 0) continue;
-    AddTasks(split, threads_ == 1 ? 1 : PartsOf(kLastTasks * threads_, cut));
+  for (const bool is_cut : {false, true}) {
+    int64_t uncut_left = uncut;
+    for (const AbsorbedSplit& split : splits_) {
+      const int64_t positions = PositionsOf(split);
+      const bool stays = positions > kPositionSplit || (positions == kPositionSplit && uncut_left-- > 0);
+      if (stays && !is_cut) AddTasks(split, 1);
+      if (!stays && is_cut) AddTasks(split, threads_ == 1 ? 1 : PartsOf(kLastTasks * threads_, cut));
+    }
   }
   return !splits_.empty();
 }
