@@ -239,9 +239,10 @@ TEST(conformance_attention_int8_rounds_by_half_a_step) {
   Draws draws(61);
   AttentionCase c({1, 8, 8, kRank, kRank, 16}, std::vector<Timeline>(40, {0, 1, AttentionForm::kAbsorbed}),
                   {Storage::kBf16}, 1.0, draws);
-  uint16_t* weights = reinterpret_cast<uint16_t*>(const_cast<uint8_t*>(c.kv_b.weight().data));
+  uint8_t* weights = const_cast<uint8_t*>(c.kv_b.weight().data);
   for (int64_t d = 0; d < kRank; ++d) {
-    for (int64_t r = 0; r < kRank; ++r) weights[(8 + d) * kRank + r] = FloatToBf16(r == d ? 1 : 0);
+    for (int64_t r = 0; r < kRank; ++r)
+      StoreAs(Storage::kBf16, r == d ? 1 : 0, weights + 2 * ((8 + d) * kRank + r));
   }
   const auto group = [](int64_t r) { return r / kLatentGroup * kLatentGroup; };
   for (int64_t t = 0; t < c.latent.rows; ++t) {
