@@ -123,6 +123,8 @@ export interface EngineOptions {
   activations: 0 | 1;
   /** 0 auto (by the length of a call and of its context), 1 absorbed, 2 expanded. */
   attention: 0 | 1 | 2;
+  /** Cached latents in 0 bf16, 1 int8. */
+  cacheType: 0 | 1;
   /** Most tokens of one forward step; longer prefills are cut. Does not change any bit of the results. */
   batchTokens: number;
   /** Most memory of the prefix cache; 0 switches it off. Does not change any bit of the results. */

@@ -73,6 +73,14 @@ export const MODEL_FLAGS: FlagGroup = {
       help: "auto, or always absorbed or expanded (default: auto)",
     },
     {
+      name: "cache-type",
+      kind: "text",
+      value: "TYPE",
+      choices: ["bf16", "int8"],
+      option: "cacheType",
+      help: "what the cache keeps: bf16, or int8, which takes 0.6 of the memory and changes logits a little (default: bf16)",
+    },
+    {
       name: "isa",
       kind: "text",
       value: "NAME",

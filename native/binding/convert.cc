@@ -129,6 +129,7 @@ Result<EngineOptions> ReadEngineOptions(const Napi::Value& value) {
   const int64_t threads = f.Integer("threads");
   options.context_tokens = f.Integer("contextTokens");
   const int64_t attention = f.Integer("attention");
+  const int64_t cache_type = f.Integer("cacheType");
   options.batch_tokens = f.Integer("batchTokens");
   options.prefix_cache_bytes = f.Integer("prefixCacheBytes");
   options.prefix_cache_directory = f.Text("prefixCacheDirectory");
@@ -138,11 +139,13 @@ Result<EngineOptions> ReadEngineOptions(const Napi::Value& value) {
   if (threads < 1 || threads > 1024) return Expected("1..1024", "threads");
   if (activations < 0 || activations > 1) return Expected("0 or 1", "activations");
   if (attention < 0 || attention > 2) return Expected("0, 1 or 2", "attention");
+  if (cache_type < 0 || cache_type > 1) return Expected("0 or 1", "cacheType");
   if (speculation < 0 || speculation > 1) return Expected("0 or 1", "speculation");
   options.threads = static_cast<int>(threads);
   options.speculation = speculation == 0 ? Speculation::kAuto : Speculation::kOff;
   options.activations = static_cast<Activations>(activations);
   options.attention = static_cast<AttentionChoice>(attention);
+  options.cache_type = static_cast<CacheType>(cache_type);
   return options;
 }
 

@@ -4,122 +4,100 @@
 //   q~[h] = q_nope[h] W_UK[h]   score = scale * ([q~ | q_rope] . row)   o[h] = sum softmax(score) latent
 //   y[h] = W_UV[h] o[h]
 //
-// Bytes of one row: kv_b once, the cached rows once per task (from L2 for its further tiles).
-// Work per position: 2 * H * (2 R + Dr) operations. Source: the DeepSeek-V2 paper, 2.1.
+// Bytes of a step: kv_b once (attention_project.inl.h), the cached rows once per task (from L2 for its
+// further tiles). Work per position: 2 * H * (2 R + Dr) operations. Source: the DeepSeek-V2 paper, 2.1.
 
-// out[t] = q[t] W for `rows` rows: W's rows are walked in order, a lane is a column.
-inline void ProjectQueries(const Weight& w, int64_t first, int64_t count, const float* q, int64_t q_stride,
-                           int64_t rows, int64_t width, float* weight_rows, float* out) {
-  static_assert(kWeightRows == 4);
-  memset(out, 0, sizeof(float) * static_cast<size_t>(rows * width));
-  for (int64_t d = 0; d < count; d += kWeightRows) {
-    const int64_t n = count - d < kWeightRows ? count - d : kWeightRows;
-    for (int64_t i = 0; i < n; ++i) DecodePadded(w, first + d + i, width, weight_rows + i * width);
-    if (n < kWeightRows)
-      memset(weight_rows + n * width, 0, sizeof(float) * static_cast<size_t>((kWeightRows - n) * width));
-    for (int64_t t = 0; t < rows; ++t) {
-      const float* factors = q + t * q_stride + d;
-      float* sums = out + t * width;
-      const Floats q0 = Fill(factors[0]), q1 = Fill(n > 1 ? factors[1] : 0.0f);
-      const Floats q2 = Fill(n > 2 ? factors[2] : 0.0f), q3 = Fill(n > 3 ? factors[3] : 0.0f);
-      for (int64_t c = 0; c < width; c += kLanes) {
-        const float* w_rows = weight_rows + c;
-        Floats sum = MultiplyAdd(q0, Load(w_rows), Load(sums + c));
-        sum = MultiplyAdd(q1, Load(w_rows + width), sum);
-        sum = MultiplyAdd(q2, Load(w_rows + 2 * width), sum);
-        Store(sums + c, MultiplyAdd(q3, Load(w_rows + 3 * width), sum));
-      }
-    }
-  }
+// Block of `next` at its start, to be asked of memory; nothing where `task` reads the same rows itself.
+inline RowsAhead FirstRowsOf(const AbsorbedTask* next, const AbsorbedTask& task, int64_t row_bytes,
+                             const uint16_t** rows) {
+  if (next == nullptr || (next->cache == task.cache && next->start == task.start)) return kNoRowsAhead;
+  const int64_t left = next->end - next->start, n = left < kPositionBlock ? left : kPositionBlock;
+  FindRows(*next->cache, row_bytes, next->start, n, rows);
+  return {rows, n, 0, 0};
 }
 
-// y[t][first + i] = W row . o[t] for `rows` rows; a lane is a column, the lanes are added at the end. Columns
-// of o past R (sums of rope keys) meet the zeros that pad W.
-inline void ProjectOutputs(const Weight& w, int64_t first, int64_t count, const float* o, int64_t o_stride,
-                           int64_t rows, int64_t width, float* weight_rows, float* y, int64_t y_stride) {
-  static_assert(kWeightRows == 4);
-  for (int64_t d = 0; d < count; d += kWeightRows) {
-    const int64_t n = count - d < kWeightRows ? count - d : kWeightRows;
-    for (int64_t i = 0; i < n; ++i) DecodePadded(w, first + d + i, width, weight_rows + i * width);
-    for (int64_t t = 0; t < rows; ++t) {
-      Floats sums[kWeightRows] = {Fill(0), Fill(0), Fill(0), Fill(0)};
-      for (int64_t c = 0; c < width; c += kLanes) {
-        const Floats x = Load(o + t * o_stride + c);
-#pragma GCC unroll 4
-        for (int i = 0; i < kWeightRows; ++i)
-          sums[i] = MultiplyAdd(x, Load(weight_rows + i * width + c), sums[i]);
-      }
-      for (int64_t i = 0; i < n; ++i) y[t * y_stride + d + i] = Sum(sums[i]);
-    }
-  }
-}
-
-// The queries of a task as operands: [row, padded head, cache_width].
-inline void MakeAbsorbedQueries(const AttentionTask& task, const AttentionSizes& sizes,
-                                const AttentionScratch& scratch, int64_t heads) {
-  const LatentAttentionParams& p = *task.params;
-  const int64_t width = sizes.cache_width(), first_row = task.segment->first_row + task.first_row;
-  Operand* queries = static_cast<Operand*>(scratch.queries);
-  memset(queries, 0, sizeof(Operand) * static_cast<size_t>(task.rows * heads * width));
-  for (int64_t i = 0; i < task.heads; ++i) {
-    const int64_t head = task.first_head + i;
-    const float* q = p.q.row(first_row) + head * (p.nope_dim + p.rope_dim);
-    ProjectQueries(*p.kv_b, head * (p.nope_dim + p.value_dim), p.nope_dim, q, p.q.stride, task.rows,
-                   sizes.rank_width(), scratch.weight_rows, scratch.projected);
-    for (int64_t t = 0; t < task.rows; ++t) {
-      Operand* query = queries + (t * heads + i) * width;
-      ToOperands(scratch.projected + t * sizes.rank_width(), p.kv_rank, query);
-      ToOperands(q + t * p.q.stride + p.nope_dim, p.rope_dim, query + p.kv_rank);
-    }
-  }
-}
-
-inline void AbsorbedAttention(const AttentionTask& task, const AttentionSizes& sizes,
-                              const AttentionScratch& scratch) {
-  const LatentAttentionParams& p = *task.params;
-  const Segment& segment = *task.segment;
-  const int64_t heads = PadTo(task.heads, kTile), width = sizes.cache_width(), columns = sizes.rank_width();
-  const int64_t first_position = segment.first_position + task.first_row;
-  const Operand* queries = static_cast<const Operand*>(scratch.queries);
+// Sums over positions [start, end), which lie in one split. Row t of the task has its sums at first_sum + t *
+// sum_stride, ...
+inline void SumSplit(const AbsorbedStep& step, const AbsorbedTask& task, const AbsorbedTask* next,
+                     int64_t start, int64_t end, const QuerySums& sums, int64_t first_sum, int64_t sum_stride,
+                     const AttentionSizes& sizes, const AttentionScratch& scratch) {
+  const int64_t heads = sizes.padded_heads(), width = sizes.cache_width(), columns = sizes.rank_width();
+  const int64_t first_query = task.step_row * heads + task.first_head;
+  const int64_t tiles = task.rows * task.heads / kTile, lines = PadTo(sizes.row_bytes(), 64) / 64;
+  const Operand* queries = static_cast<const Operand*>(step.queries);
   Share* shares = static_cast<Share*>(scratch.shares);
   float shrink[kTile];
 
-  MakeAbsorbedQueries(task, sizes, scratch, heads);
-  for (int64_t q = 0; q < task.rows * heads; q += kTile) {
-    ClearTile(columns, scratch.outputs + q * columns, scratch.largest + q, scratch.total + q);
+  for (int64_t t = 0; t < task.rows; ++t) {
+    for (int64_t h = 0; h < task.heads; h += kTile) ClearTile(columns, sums, first_sum + t * sum_stride + h);
   }
-  const int64_t positions = first_position + task.rows, tiles = task.rows * heads / kTile;
-  for (int64_t start = 0; start < positions; start += kPositionBlock) {
-    if (!task.pool->KeepGoing(task.thread)) return;
-    const int64_t next = start + kPositionBlock, next_left = positions - next;
+  for (; start < end; start += kPositionBlock) {
+    if (!scratch.pool->KeepGoing(scratch.thread)) return;
+    const int64_t next_start = start + kPositionBlock, next_left = task.end - next_start;
     RowsAhead ahead = {scratch.ahead, next_left < kPositionBlock ? next_left : kPositionBlock, 0, 0};
-    if (next_left > 0) FindRows(segment.cache, width, next, ahead.n, scratch.ahead);
+    if (next_left > 0) {
+      FindRows(*task.cache, sizes.row_bytes(), next_start, ahead.n, scratch.ahead);
+    } else {
+      ahead = FirstRowsOf(next, task, sizes.row_bytes(), scratch.ahead);
+    }
     // From the last row to the first: each takes the first n of the block and ends them with the row of
     // zeros.
+    int64_t tile = 0;
     for (int64_t t = task.rows - 1; t >= 0; --t) {
-      const int64_t left = first_position + t + 1 - start, n = left < kPositionBlock ? left : kPositionBlock;
+      const int64_t seen = task.first_position + t + 1, left = (seen < end ? seen : end) - start;
+      const int64_t n = left < kPositionBlock ? left : kPositionBlock;
       if (n <= 0) break;
-      if (t == task.rows - 1) FindRows(segment.cache, width, start, n, scratch.rows);
+      if (t == task.rows - 1) ReadRows(*task.cache, sizes, start, n, scratch);
       scratch.rows[n] = scratch.zeros;
-      for (int64_t q = t * heads; q < (t + 1) * heads; q += kTile) {
-        ahead.first = width / kColumnPad * (q / kTile) / tiles;
-        ahead.last = width / kColumnPad * (q / kTile + 1) / tiles;
-        ScoreTile(queries + q * width, width, scratch.rows, n, scratch.scores, ahead);
-        SoftmaxTile(scratch.scores, n, static_cast<float>(p.scale), scratch.largest + q, scratch.total + q,
-                    shrink, shares);
-        ValueTile(shares, scratch.rows, n, columns, shrink, scratch.outputs + q * columns);
+      for (int64_t h = 0; h < task.heads; h += kTile, ++tile) {
+        ahead.first = lines * tile / tiles;
+        ahead.last = lines * (tile + 1) / tiles;
+        const int64_t sum = first_sum + t * sum_stride + h;
+        ScoreTile(queries + (first_query + t * heads + h) * width, width, scratch.rows, n, scratch.scores,
+                  ahead);
+        SoftmaxTile(scratch.scores, n, static_cast<float>(step.params->scale), sums.largest + sum,
+                    sums.total + sum, shrink, shares);
+        ValueTile(shares, scratch.rows, n, columns, shrink, sums.outputs + sum * columns);
       }
     }
   }
-  for (int64_t q = 0; q < task.rows * heads; ++q) {
-    float* o = scratch.outputs + q * columns;
-    const Floats inverse = Fill(1.0f / scratch.total[q]);
-    for (int64_t c = 0; c < columns; c += kLanes) Store(o + c, Multiply(Load(o + c), inverse));
+}
+
+// Both parts are scaled to the larger of their two maxima. Positions of `sums` lie before those of `split`.
+inline void MergeSplit(const QuerySums& split, int64_t split_query, const QuerySums& sums, int64_t query,
+                       float scale, const AttentionSizes& sizes) {
+  const int64_t columns = sizes.rank_width();
+  for (int64_t j = 0; j < kTile; ++j) {
+    const int64_t from = split_query + j, to = query + j;
+    const float most = split.largest[from] > sums.largest[to] ? split.largest[from] : sums.largest[to];
+    const float shrink = Exp((sums.largest[to] - most) * scale);
+    const float share = Exp((split.largest[from] - most) * scale);
+    sums.largest[to] = most;
+    sums.total[to] = sums.total[to] * shrink + split.total[from] * share;
+    const Floats shrinks = Fill(shrink), shares = Fill(share);
+    const float* added = split.outputs + from * columns;
+    float* outputs = sums.outputs + to * columns;
+    for (int64_t c = 0; c < columns; c += kLanes) {
+      Store(outputs + c, MultiplyAdd(Load(added + c), shares, Multiply(Load(outputs + c), shrinks)));
+    }
   }
-  for (int64_t i = 0; i < task.heads; ++i) {
-    const int64_t head = task.first_head + i;
-    ProjectOutputs(*p.kv_b, head * (p.nope_dim + p.value_dim) + p.nope_dim, p.value_dim,
-                   scratch.outputs + i * columns, heads * columns, task.rows, columns, scratch.weight_rows,
-                   p.y.row(segment.first_row + task.first_row) + head * p.value_dim, p.y.stride);
+}
+
+inline void AbsorbedAttention(const AbsorbedStep& step, const AbsorbedTask& task, const AbsorbedTask* next,
+                              const AttentionSizes& sizes, const AttentionScratch& scratch) {
+  const int64_t heads = sizes.padded_heads(), first_sum = task.sums_row * heads + task.first_head;
+  const float scale = static_cast<float>(step.params->scale);
+  for (int64_t start = task.start; start < task.end; start += kPositionSplit) {
+    const int64_t left = task.end - start, end = left < kPositionSplit ? task.end : start + kPositionSplit;
+    if (start == task.start) {
+      SumSplit(step, task, next, start, end, task.sums, first_sum, heads, sizes, scratch);
+      continue;
+    }
+    SumSplit(step, task, next, start, end, scratch.split, 0, task.heads, sizes, scratch);
+    for (int64_t t = 0; t < task.rows; ++t) {
+      if (task.first_position + t < start) continue;  // sees nothing of it
+      for (int64_t h = 0; h < task.heads; h += kTile)
+        MergeSplit(scratch.split, t * task.heads + h, task.sums, first_sum + t * heads + h, scale, sizes);
+    }
   }
 }

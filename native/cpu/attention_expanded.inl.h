@@ -46,11 +46,11 @@ inline void AttendTile(const LatentAttentionParams& p, int64_t head, int64_t row
   ValueTile(shares, scratch.values, n, sizes.value_width(), shrink, outputs);
 }
 
-inline void ExpandedAttention(const AttentionTask& task, const AttentionSizes& sizes,
+inline void ExpandedAttention(const ExpandedTask& task, const AttentionSizes& sizes,
                               const AttentionScratch& scratch) {
   const LatentAttentionParams& p = *task.params;
   const Segment& segment = *task.segment;
-  const int64_t head = task.first_head, first_weight = head * (p.nope_dim + p.value_dim);
+  const int64_t head = task.head, first_weight = head * (p.nope_dim + p.value_dim);
   const int64_t key_width = sizes.key_width(), value_width = sizes.value_width(),
                 rank_width = sizes.rank_width();
   Operand* key_weights = static_cast<Operand*>(scratch.weights);
@@ -60,14 +60,14 @@ inline void ExpandedAttention(const AttentionTask& task, const AttentionSizes& s
                      value_weights);
   memset(scratch.queries, 0, sizeof(Operand) * static_cast<size_t>(kTile * key_width));
   for (int64_t t = 0; t < segment.rows; t += kTile) {
-    ClearTile(value_width, scratch.outputs + t * value_width, scratch.largest + t, scratch.total + t);
+    ClearTile(value_width, {scratch.outputs, scratch.largest, scratch.total}, t);
   }
 
   const int64_t positions = segment.first_position + segment.rows;
   for (int64_t start = 0; start < positions; start += kPositionBlock) {
-    if (!task.pool->KeepGoing(task.thread)) return;
+    if (!scratch.pool->KeepGoing(scratch.thread)) return;
     const int64_t block = positions - start < kPositionBlock ? positions - start : kPositionBlock;
-    FindRows(segment.cache, sizes.cache_width(), start, block, scratch.rows);
+    ReadRows(segment.cache, sizes, start, block, scratch);
     RebuildRows(key_weights, p.nope_dim, sizes, scratch, block, key_width, scratch.key_memory);
     for (int64_t s = 0; s < block; ++s) {
       uint16_t* key = scratch.key_memory + s * key_width + p.nope_dim;

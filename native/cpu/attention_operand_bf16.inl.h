@@ -18,6 +18,11 @@ inline void ToOperands(const float* x, int64_t n, Operand* out) {
   for (; i < n; ++i) out[i] = FloatToBf16(x[i]);
 }
 
+inline void StoreScaled(uint16_t* y, const int8_t* x, float scale) {
+  const Floats low = Multiply(LoadInt8(x), Fill(scale)), high = Multiply(LoadInt8(x + 16), Fill(scale));
+  _mm512_storeu_si512(y, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+}
+
 using Share = uint32_t;  // of two positions, the earlier one in the low half
 constexpr int kShareRows = 2;
 

@@ -13,6 +13,13 @@ inline void ToOperands(const float* x, int64_t n, Operand* out) {
   memcpy(out, x, sizeof(float) * static_cast<size_t>(n));
 }
 
+// y[i] = x[i] * scale rounded to bf16, for kColumnPad numbers. Products are NaN, zeros or normal numbers.
+inline void StoreScaled(uint16_t* y, const int8_t* x, float scale) {
+  float scaled[kColumnPad];
+  for (int i = 0; i < kColumnPad; i += kLanes) Store(scaled + i, Multiply(LoadInt8(x + i), Fill(scale)));
+  for (int i = 0; i < kColumnPad; i += 8) StoreBf16x8(y + i, scaled + i);
+}
+
 // Softmax weights of one cached position.
 using Share = float;
 constexpr int kShareRows = 1;

@@ -12,12 +12,12 @@
 
 constexpr int kTile = static_cast<int>(kQueryTile);
 
-// Cached rows that come next, asked of memory a little with every pair of rows of the current ones. Their
+// Stored rows that come next, asked of memory a little with every pair of rows of the current ones. Their
 // addresses follow each other within a page only, so the hardware does not see them coming.
 struct RowsAhead {
   const uint16_t* const* rows;
   int64_t n;
-  int64_t first, last;  // numbers, in whole vectors of kColumnPad, of the part of each row
+  int64_t first, last;  // numbers, in cache lines, of the part of each row
 };
 constexpr RowsAhead kNoRowsAhead = {nullptr, 0, 0, 0};
 
@@ -127,23 +127,11 @@ inline void ValueTile(const Share* shares, const uint16_t* const* rows, int64_t 
   }
 }
 
-// Forgets what a tile's queries have seen.
-inline void ClearTile(int64_t columns, float* outputs, float* largest, float* total) {
-  memset(outputs, 0, sizeof(float) * static_cast<size_t>(kTile * columns));
-  for (int j = 0; j < kTile; ++j) {
-    largest[j] = -__builtin_inff();
-    total[j] = 0;
-  }
-}
-
-// Addresses of n cached rows from position `start` on.
-inline void FindRows(const CacheView& cache, int64_t width, int64_t start, int64_t n, const uint16_t** rows) {
-  for (int64_t s = 0; s < n;) {
-    const int64_t page = (start + s) / cache.page_tokens, in_page = (start + s) % cache.page_tokens;
-    const uint16_t* first = reinterpret_cast<const uint16_t*>(cache.pages.data()[page]) + in_page * width;
-    for (int64_t i = in_page; i < cache.page_tokens && s < n; ++i, ++s) {
-      rows[s] = first;
-      first += width;
-    }
+// Forgets what the queries of a tile have seen.
+inline void ClearTile(int64_t columns, const QuerySums& sums, int64_t query) {
+  memset(sums.outputs + query * columns, 0, sizeof(float) * static_cast<size_t>(kTile * columns));
+  for (int64_t j = query; j < query + kTile; ++j) {
+    sums.largest[j] = -__builtin_inff();
+    sums.total[j] = 0;
   }
 }

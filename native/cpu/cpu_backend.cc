@@ -7,12 +7,14 @@
 
 namespace k2 {
 
-CpuBackend::CpuBackend(Isa isa, Activations activations, std::unique_ptr<ThreadPool> pool)
+CpuBackend::CpuBackend(Isa isa, const BackendOptions& options, std::unique_ptr<ThreadPool> pool)
     : isa_(isa),
-      activations_(activations),
+      activations_(options.activations),
+      cache_type_(options.cache_type),
       pool_(std::move(pool)),
-      linear_scratch_(LinearKernelsFor(isa, activations), *pool_),
-      experts_(linear_scratch_, ElementwiseKernelsFor(isa)) {}
+      linear_scratch_(LinearKernelsFor(isa, activations_), *pool_),
+      experts_(linear_scratch_, ElementwiseKernelsFor(isa)),
+      attention_(cache_type_) {}
 
 Result<std::unique_ptr<Backend>> CpuBackend::Make(const BackendOptions& options) {
   if (options.threads < 1) {
@@ -23,12 +25,14 @@ Result<std::unique_ptr<Backend>> CpuBackend::Make(const BackendOptions& options)
   if (!isa.ok()) return isa.status();
   Result<std::unique_ptr<ThreadPool>> pool = ThreadPool::Create(options.threads);
   if (!pool.ok()) return pool.status();
-  return std::unique_ptr<Backend>(new CpuBackend(isa.value(), options.activations, std::move(pool.value())));
+  return std::unique_ptr<Backend>(new CpuBackend(isa.value(), options, std::move(pool.value())));
 }
 
 std::string CpuBackend::kernel_set() const {
-  const std::string set = IsaName(isa_);
-  return activations_ == Activations::kInt8 ? set + " with int8 activations" : set;
+  std::string set = IsaName(isa_);
+  if (activations_ == Activations::kInt8) set += " with int8 activations";
+  if (cache_type_ == CacheType::kInt8) set += " with int8 latents";
+  return set;
 }
 
 std::string CpuBackend::kernels() const {
@@ -42,17 +46,17 @@ Status CpuBackend::Prepare(const BackendShapes& shapes) {
   K2_RETURN_IF_ERROR(experts_.Prepare(shapes));
   K2_RETURN_IF_ERROR(elementwise_.Prepare(shapes, isa_));
   K2_RETURN_IF_ERROR(router_.Prepare(shapes, pool_->threads()));
-  return attention_.Prepare(shapes, pool_->threads(), isa_);
+  return attention_.Prepare(shapes, *pool_, isa_);
 }
 
 int64_t CpuBackend::ScratchBytes(const BackendShapes& shapes) const {
   return linear_scratch_.Bytes(shapes) + experts_.Bytes(shapes) + Elementwise::ScratchBytes(shapes) +
          TopKRouter::ScratchBytes(shapes, pool_->threads()) +
-         Attention::ScratchBytes(shapes, pool_->threads());
+         attention_.ScratchBytes(shapes, pool_->threads());
 }
 
 int64_t CpuBackend::CacheBytesPerToken(const BackendShapes& shapes) const {
-  return Attention::CacheBytesPerToken(shapes);
+  return attention_.CacheBytesPerToken(shapes);
 }
 
 void CpuBackend::Embed(const EmbedParams& p) { elementwise_.Embed(p, *pool_); }

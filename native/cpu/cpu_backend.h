@@ -41,10 +41,11 @@ class CpuBackend final : public Backend {
   void RoutedExperts(const RoutedExpertsParams& p) override;
 
  private:
-  CpuBackend(Isa isa, Activations activations, std::unique_ptr<ThreadPool> pool);
+  CpuBackend(Isa isa, const BackendOptions& options, std::unique_ptr<ThreadPool> pool);
 
   const Isa isa_;
   const Activations activations_;
+  const CacheType cache_type_;
   const std::unique_ptr<ThreadPool> pool_;
   LinearScratch linear_scratch_;
   CpuExperts experts_;

@@ -48,6 +48,10 @@ inline Floats LoadE4m3(const uint8_t* x) {
   return _mm256_castsi256_ps(_mm256_or_si256(_mm256_or_si256(_mm256_castps_si256(scaled), nan), sign));
 }
 
+inline Floats LoadInt8(const int8_t* x) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(x))));
+}
+
 inline void StoreBf16x8(uint16_t* y, const float* x) {
   const __m256 value = _mm256_loadu_ps(x);
   const __m256i bits = _mm256_castps_si256(value);

@@ -46,6 +46,10 @@ inline Floats LoadE4m3(const uint8_t* x) {
   return _mm512_castsi512_ps(_mm512_or_si512(bits, sign));
 }
 
+inline Floats LoadInt8(const int8_t* x) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x))));
+}
+
 inline void StoreBf16x8(uint16_t* y, const float* x) {
   const __m256 value = _mm256_loadu_ps(x);
   const __m256i bits = _mm256_castps_si256(value), high = _mm256_srli_epi32(bits, 16);

@@ -44,6 +44,12 @@ inline Floats LoadE4m3(const uint8_t* x) {
   return vreinterpretq_f32_u32(vorrq_u32(vorrq_u32(vreinterpretq_u32_f32(scaled), nan), sign));
 }
 
+inline Floats LoadInt8(const int8_t* x) {
+  int32_t four;
+  memcpy(&four, x, sizeof(four));
+  return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four))))));
+}
+
 inline uint16x4_t RoundToBf16(Floats x) {
   const uint32x4_t bits = vreinterpretq_u32_f32(x), high = vshrq_n_u32(bits, 16);
   const uint32x4_t odd = vandq_u32(high, vdupq_n_u32(1));

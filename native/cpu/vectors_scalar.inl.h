@@ -36,6 +36,7 @@ inline float Sum(Floats x) { return x; }
 // kLanes numbers of a file as floats; unaligned.
 inline Floats LoadBf16(const void* x) { return Bf16ToFloat(LoadUnaligned<uint16_t>(x)); }
 inline Floats LoadE4m3(const uint8_t* x) { return E4m3ToFloat(*x); }
+inline Floats LoadInt8(const int8_t* x) { return *x; }
 
 // 8 floats, rounded.
 inline void StoreBf16x8(uint16_t* y, const float* x) {

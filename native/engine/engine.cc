@@ -76,8 +76,7 @@ Status Engine::LoadModel(const Progress& progress) {
   // Before the backend starts its threads, which take over where this one puts its memory.
   SpreadMemory(MemoryNodes(kNodeFolder));
   const BackendEntry* entry = FindBackend(options_.device);
-  Result<std::unique_ptr<Backend>> backend =
-      entry->make({.threads = options_.threads, .isa = options_.isa, .activations = options_.activations});
+  Result<std::unique_ptr<Backend>> backend = entry->make(BackendOptionsOf(options_));
   if (!backend.ok()) return backend.status();
   Result<std::unique_ptr<KimiK2>> model =
       KimiK2::Create(spec_, std::move(weights.value()), std::move(backend.value()), options_.batch_tokens);

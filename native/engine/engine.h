@@ -34,6 +34,7 @@ struct EngineOptions {
   int threads = 1;
   int64_t context_tokens = 4096;
   AttentionChoice attention = AttentionChoice::kAuto;
+  CacheType cache_type = CacheType::kBf16;
   int64_t batch_tokens = 512;
   int64_t prefix_cache_bytes = 0;           // 0: no prefix cache
   std::string prefix_cache_directory = {};  // empty: none
@@ -42,6 +43,7 @@ struct EngineOptions {
 };
 
 Status CheckEngineOptions(const EngineOptions& options);
+BackendOptions BackendOptionsOf(const EngineOptions& options);
 
 // Sizes that are known before anything is loaded.
 struct MemoryPlan {

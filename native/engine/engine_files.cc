@@ -40,6 +40,7 @@ Result<SessionFormat> Engine::FormatOfFiles() {
   if (!fingerprint_->ok()) return fingerprint_->status();
   return SessionFormat{.fingerprint = fingerprint_->value(),
                        .backend = model_->backend().name(),
+                       .cache_type = options_.cache_type,
                        .layers = spec_.layers,
                        .page_bytes = model_->NewCache().page_bytes(),
                        .vocab = spec_.vocab,

@@ -36,12 +36,17 @@ Status CheckEngineOptions(const EngineOptions& o) {
   return {};
 }
 
+BackendOptions BackendOptionsOf(const EngineOptions& options) {
+  return {.threads = options.threads,
+          .isa = options.isa,
+          .activations = options.activations,
+          .cache_type = options.cache_type};
+}
+
 Result<MemoryPlan> PlanMemory(const ModelSpec& spec, const EngineOptions& options) {
   K2_RETURN_IF_ERROR(CheckSpec(spec));
   K2_RETURN_IF_ERROR(CheckEngineOptions(options));
-  Result<std::unique_ptr<Backend>> backend =
-      FindBackend(options.device)
-          ->make({.threads = options.threads, .isa = options.isa, .activations = options.activations});
+  Result<std::unique_ptr<Backend>> backend = FindBackend(options.device)->make(BackendOptionsOf(options));
   if (!backend.ok()) return backend.status();
   const BackendShapes shapes = spec.Shapes(options.batch_tokens);
   MemoryPlan plan;

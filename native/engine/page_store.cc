@@ -22,7 +22,7 @@ constexpr char kMagic[8] = {'\x8f', 'K', '2', 'P', 'A', 'G', 'E', '\n'};
 constexpr uint32_t kVersion = 1;
 constexpr const char* kExtension = ".k2page";
 // To be raised with any change of the forward pass that changes a bit of a cached row.
-constexpr uint64_t kNumerics = 2;
+constexpr uint64_t kNumerics = 3;
 
 bool EndsWith(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;

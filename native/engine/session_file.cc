@@ -25,7 +25,8 @@ struct Header {
   uint32_t version;
   uint32_t header_bytes;
   uint8_t fingerprint[32];
-  char backend[16];  // zeros behind its end
+  char backend[12];  // zeros behind its end
+  uint32_t cache_type;
   uint64_t page_bytes;
   uint32_t page_tokens;
   uint32_t vocab;
@@ -64,6 +65,7 @@ Header MakeHeader(const SessionFormat& format, const SessionContent& content) {
   h.header_bytes = sizeof(Header);
   std::copy(format.fingerprint.begin(), format.fingerprint.end(), h.fingerprint);
   format.backend.copy(h.backend, sizeof h.backend);
+  h.cache_type = static_cast<uint32_t>(format.cache_type);
   h.page_bytes = static_cast<uint64_t>(format.page_bytes);
   h.page_tokens = KvCache::kPageTokens;
   h.vocab = static_cast<uint32_t>(format.vocab);
@@ -195,6 +197,12 @@ Status Incompatible(const std::string& expected, const std::string& path, const 
   return Status(ErrorCode::kIncompatibleFile, "Expected " + expected + " for " + path + ", got " + got);
 }
 
+std::string NameOf(uint32_t cache_type) {
+  if (cache_type == static_cast<uint32_t>(CacheType::kBf16)) return "bf16";
+  if (cache_type == static_cast<uint32_t>(CacheType::kInt8)) return "int8";
+  return "number " + std::to_string(cache_type);
+}
+
 // The header, once everything in it is known to be true.
 Result<Header> ReadHeader(InputFile& file, const SessionFormat& format) {
   const std::string& path = file.path();
@@ -228,6 +236,10 @@ Result<Header> ReadHeader(InputFile& file, const SessionFormat& format) {
   if (backend != format.backend) {
     return Incompatible("a cache of device \"" + format.backend + "\"", path,
                         "one of device \"" + backend + "\"");
+  }
+  if (h.cache_type != static_cast<uint32_t>(format.cache_type)) {
+    return Incompatible("a cache of cacheType \"" + NameOf(static_cast<uint32_t>(format.cache_type)) + "\"",
+                        path, "one of cacheType \"" + NameOf(h.cache_type) + "\"");
   }
   if (h.page_tokens != KvCache::kPageTokens || h.page_bytes != static_cast<uint64_t>(format.page_bytes)) {
     return Incompatible("cache pages of " + std::to_string(KvCache::kPageTokens) + " tokens and " +

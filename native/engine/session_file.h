@@ -23,7 +23,8 @@ inline constexpr int64_t kMostNoteBytes = int64_t{1} << 26;
 // What must agree for a file to belong to a loaded model.
 struct SessionFormat {
   Sha256Digest fingerprint = {};
-  std::string backend;  // what the bytes of a page mean
+  std::string backend;                      // what the bytes of a page mean: the device,
+  CacheType cache_type = CacheType::kBf16;  // and what it stores latents in
   int64_t layers = 0;
   int64_t page_bytes = 0;
   int64_t vocab = 0;

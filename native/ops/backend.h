@@ -78,8 +78,9 @@ enum class Activations : uint8_t {
 
 struct BackendOptions {
   int threads = 1;
-  std::string isa;  // forces a kernel set; empty: the best that the CPU has
+  std::string isa = {};  // forces a kernel set; empty: the best that the CPU has
   Activations activations = Activations::k16Bit;
+  CacheType cache_type = CacheType::kBf16;
 };
 
 using MakeBackend = Result<std::unique_ptr<Backend>> (*)(const BackendOptions&);

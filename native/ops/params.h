@@ -48,6 +48,13 @@ struct RopeParams {
   double magnitude;
 };
 
+// What the latents of cached positions are stored in. Rope keys keep 16 bits in either.
+enum class CacheType : uint8_t {
+  kBf16,  // or more
+  kInt8,  // 8 bits, with a scale for every kLatentGroup columns of a position
+};
+constexpr int64_t kLatentGroup = 128;
+
 // A session's cache in one layer: position s lives in page s / page_tokens. The bytes inside a page belong to
 // the backend.
 struct CacheView {

@@ -2,9 +2,11 @@
 //
 // Both forms are those of the DeepSeek-V2 paper; they give the same numbers up to rounding, and
 // having both here lets the conformance suite check a backend's forms separately.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
+#include "base/dtype.h"
 #include "reference/reference_backend.h"
 
 namespace k2 {
@@ -13,6 +15,30 @@ namespace {
 float* CacheRow(const CacheView& cache, int64_t position, int64_t width) {
   uint8_t* page = cache.pages[static_cast<size_t>(position / cache.page_tokens)];
   return reinterpret_cast<float*>(page) + position % cache.page_tokens * width;
+}
+
+// What int8 with a scale for each group of columns, read as bf16, makes of a latent. Groups below 2^-100 are
+// zeros, groups with NaN or infinity are NaN.
+void RoundToInt8(float* latent, int64_t rank) {
+  for (int64_t first = 0; first < rank; first += kLatentGroup) {
+    const int64_t end = std::min(rank, first + kLatentGroup);
+    float largest = 0;
+    for (int64_t r = first; r < end; ++r) {
+      // Not std::max: NaN must win.
+      if (!(std::fabs(latent[r]) <= largest)) largest = std::fabs(latent[r]);
+      if (std::isnan(largest)) break;
+    }
+    for (int64_t r = first; r < end; ++r) {
+      if (!std::isfinite(largest)) {
+        latent[r] = std::nanf("");
+      } else if (largest < 0x1p-100f) {
+        latent[r] = 0;
+      } else {
+        const float steps = std::nearbyint(latent[r] * (127.0f / largest));
+        latent[r] = Bf16ToFloat(FloatToBf16(steps * (largest / 127.0f)));
+      }
+    }
+  }
 }
 
 void Softmax(std::vector<double>& scores) {
@@ -93,6 +119,7 @@ void ReferenceBackend::AppendKv(const AppendKvParams& p) {
     for (int64_t i = 0; i < segment.rows; ++i) {
       float* row = CacheRow(segment.cache, segment.first_position + i, rank + rope_dim);
       std::memcpy(row, p.latent.row(segment.first_row + i), sizeof(float) * static_cast<size_t>(rank));
+      if (cache_type_ == CacheType::kInt8) RoundToInt8(row, rank);
       std::memcpy(row + rank, p.rope_key.row(segment.first_row + i),
                   sizeof(float) * static_cast<size_t>(rope_dim));
     }

@@ -82,7 +82,7 @@ BackendEntry ReferenceBackendEntry() {
                   ErrorCode::kInvalidArgument,
                   "Expected \"scalar\" for isa of the reference backend, got \"" + options.isa + "\"");
             }
-            return std::unique_ptr<Backend>(std::make_unique<ReferenceBackend>());
+            return std::unique_ptr<Backend>(std::make_unique<ReferenceBackend>(options.cache_type));
           },
           .absent_because = [] { return std::string(); },
           .kernel_sets = [] { return std::string("scalar"); }};

@@ -195,6 +195,7 @@ describe("a session", () => {
     for (const [path, options, code] of [
       [readGolden("int4-group64").path, {}, "incompatible-file"],
       [checkpoint, { device: "reference" }, "incompatible-file"],
+      [checkpoint, { cacheType: "int8" }, "incompatible-file"],
       [checkpoint, { contextTokens: 99 }, "context-full"],
     ] as const) {
       await using other = await loadModel(path, { threads: 1, contextTokens: 256, ...options });

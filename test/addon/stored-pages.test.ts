@@ -53,7 +53,8 @@ it.each([
     }
     expect(readdirSync(directory)).toHaveLength(15);
     expect(statSync(directory).mode & 0o777).toBe(0o700);
-    // Another form, another kernel set, other activations or another checkpoint find nothing.
+    // Another form, another kernel set, other activations, another type of cache or another checkpoint find nothing.
+    expect((await prefilled(ids, { attention, cacheType: "int8" })).cachedTokens).toBe(0);
     const other = attention === "absorbed" ? "expanded" : "absorbed";
     expect((await prefilled(ids, { attention, isa: "scalar" })).cachedTokens).toBe(0);
     expect((await prefilled(ids, { attention, activations: "int8" })).cachedTokens).toBe(0);

@@ -83,20 +83,21 @@ std::vector<std::string> Words(const std::string& text) {
 
 }  // namespace
 
-std::unique_ptr<Backend> MakeReference(const BackendShapes& shapes) {
-  Result<std::unique_ptr<Backend>> made = FindBackend("reference")->make({});
+std::unique_ptr<Backend> MakeReference(const BackendShapes& shapes, CacheType cache_type) {
+  Result<std::unique_ptr<Backend>> made = FindBackend("reference")->make({.cache_type = cache_type});
   if (!made.ok() || !made.value()->Prepare(shapes).ok()) return nullptr;
   return std::move(made.value());
 }
 
-std::vector<Subject> MakeSubjects(const BackendShapes& shapes, int threads, Activations activations) {
+std::vector<Subject> MakeSubjects(const BackendShapes& shapes, int threads, CacheType cache_type,
+                                  Activations activations) {
   std::vector<Subject> subjects;
   for (const BackendEntry& entry : Backends()) {
     if (std::string(entry.name) == "reference" || !entry.absent_because().empty()) continue;
     for (const std::string& set : Words(entry.kernel_sets())) {
       const std::string name = std::string(entry.name) + " " + set;
       Result<std::unique_ptr<Backend>> made =
-          entry.make({.threads = threads, .isa = set, .activations = activations});
+          entry.make({.threads = threads, .isa = set, .activations = activations, .cache_type = cache_type});
       if (!made.ok() || !made.value()->Prepare(shapes).ok()) {
         Fail(__FILE__, __LINE__, name + " cannot be made: " + made.status().message());
         continue;
@@ -108,10 +109,10 @@ std::vector<Subject> MakeSubjects(const BackendShapes& shapes, int threads, Acti
 }
 
 void Conform(const OpCase& op) {
-  const std::unique_ptr<Backend> reference = MakeReference(op.shapes);
+  const std::unique_ptr<Backend> reference = MakeReference(op.shapes, op.cache_type);
   const PoisonedOutput expected = Compute(op, *reference, 0, op.rows, op.name + ": reference");
-  std::vector<Subject> ones = MakeSubjects(op.shapes, 1, op.activations),
-                       twos = MakeSubjects(op.shapes, 2, op.activations);
+  std::vector<Subject> ones = MakeSubjects(op.shapes, 1, op.cache_type, op.activations),
+                       twos = MakeSubjects(op.shapes, 2, op.cache_type, op.activations);
   for (size_t i = 0; i < ones.size(); ++i) {
     const std::string who = op.name + ": " + ones[i].name;
     Backend &one = *ones[i].backend, &two = *twos[i].backend;

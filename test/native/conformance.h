@@ -22,8 +22,9 @@ struct Subject {
 
 // All backends that work here except the reference, once per kernel set, prepared for `shapes`.
 std::vector<Subject> MakeSubjects(const BackendShapes& shapes, int threads,
+                                  CacheType cache_type = CacheType::kBf16,
                                   Activations activations = Activations::k16Bit);
-std::unique_ptr<Backend> MakeReference(const BackendShapes& shapes);
+std::unique_ptr<Backend> MakeReference(const BackendShapes& shapes, CacheType cache_type = CacheType::kBf16);
 
 struct OpCase {
   std::string name;
@@ -35,6 +36,7 @@ struct OpCase {
   // The largest |subject - reference| allowed.
   std::function<double(int64_t row, int64_t column)> tolerance;
   Activations activations = Activations::k16Bit;
+  CacheType cache_type = CacheType::kBf16;
 };
 
 void Conform(const OpCase& op);

@@ -86,6 +86,7 @@ struct AttentionCase {
   Matrix q, latent, rope_key;  // [rows, ...], [tokens, ...], [tokens, ...]
   std::vector<int64_t> first_rows, first_tokens;
   bool is_whole = false;
+  CacheType cache_type = CacheType::kBf16;
 };
 
 // The caches of all timelines on one backend; pages start as NaN, so that reading what nobody wrote is seen.

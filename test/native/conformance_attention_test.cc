@@ -27,7 +27,8 @@ void ConformAttention(const AttentionCase& c, const std::string& name) {
                  caches.AppendAll();
                  caches.Attend(first, count, y);
                },
-           .tolerance = [&](int64_t t, int64_t n) { return bounds[static_cast<size_t>(t * columns + n)]; }});
+           .tolerance = [&](int64_t t, int64_t n) { return bounds[static_cast<size_t>(t * columns + n)]; },
+           .cache_type = c.cache_type});
 }
 
 constexpr AttentionShape kShapes[] = {
@@ -59,17 +60,44 @@ TEST(conformance_attention_weight_forms) {
   }
 }
 
-// Past the first, second and third block of positions, ending at and beside their borders.
+// Past the first, second and third block of positions and further splits, ending at and beside their borders.
 TEST(conformance_attention_long) {
   Draws draws(32);
   for (const AttentionForm form : {AttentionForm::kAbsorbed, AttentionForm::kExpanded}) {
-    for (const int64_t past : {250, 254, 255, 256, 505, 760}) {
+    for (const int64_t past : {250, 254, 255, 256, 505, 760, 1018, 1535}) {
       const AttentionCase c({3, 16, 8, 16, 32, 64}, {{past, 9, form}}, {Storage::kBf16}, 2.0, draws);
       ConformAttention(c, std::string("attention ") + FormName(form) + " after " + std::to_string(past));
     }
     const AttentionCase c({2, 16, 8, 16, 32, 64}, {{0, 300, form}}, {Storage::kBf16}, 0.5, draws);
     ConformAttention(c, std::string("attention ") + FormName(form) + " of 300 rows");
   }
+}
+
+// More splits than a wave of few threads holds, in sessions of uneven lengths.
+void ConformThreads(CacheType cache_type) {
+  Draws draws(39);
+  const AttentionForm form = AttentionForm::kAbsorbed;
+  AttentionCase c({9, 16, 8, 16, 32, 64},
+                  {{9000, 8, form}, {30, 1, form}, {2000, 3, form}, {511, 1, form}, {700, 40, form}},
+                  {Storage::kBf16}, 2.0, draws);
+  c.cache_type = cache_type;
+  std::vector<Matrix> results;
+  for (const int threads : {1, 2, 3, 17}) {
+    size_t i = 0;
+    for (const Subject& s : MakeSubjects(c.shapes(), threads, c.cache_type)) {
+      Matrix y(c.rows, 9 * 16, 0);
+      Caches caches(c, *s.backend);
+      caches.AppendAll();
+      caches.Attend(0, c.rows, y.tensor());
+      if (threads == 1) results.push_back(y);
+      if (!SameBits(results[i++], y))
+        Fail(__FILE__, __LINE__, s.name + " has other bits with " + std::to_string(threads) + " threads");
+    }
+  }
+}
+
+TEST(conformance_attention_any_number_of_threads) {
+  for (const CacheType type : {CacheType::kBf16, CacheType::kInt8}) ConformThreads(type);
 }
 
 // One score far above all others: the running maximum must move without overflow, and shares of the rest
@@ -111,11 +139,12 @@ TEST(conformance_attention_sessions) {
 }
 
 // A prefill that appends and attends chunk by chunk sees the same cache as one that appends everything first.
-TEST(conformance_attention_chunked_prefill) {
+void ConformChunks(CacheType cache_type) {
   Draws draws(35);
   for (const AttentionForm form : {AttentionForm::kAbsorbed, AttentionForm::kExpanded}) {
-    const AttentionCase c({3, 16, 8, 16, 32, 16}, {{0, 280, form}}, {Storage::kBf16}, 0.5, draws);
-    for (const Subject& s : MakeSubjects(c.shapes(), 2)) {
+    AttentionCase c({3, 16, 8, 16, 32, 16}, {{0, 280, form}}, {Storage::kBf16}, 0.5, draws);
+    c.cache_type = cache_type;
+    for (const Subject& s : MakeSubjects(c.shapes(), 2, cache_type)) {
       Matrix whole(c.rows, 48, 0), chunked(c.rows, 48, 0);
       Caches first(c, *s.backend), second(c, *s.backend);
       first.AppendAll();
@@ -131,11 +160,17 @@ TEST(conformance_attention_chunked_prefill) {
   }
 }
 
+TEST(conformance_attention_chunked_prefill) {
+  for (const CacheType type : {CacheType::kBf16, CacheType::kInt8}) ConformChunks(type);
+}
+
 // In the absorbed form a row's numbers are those of a decoded token, whatever comes behind it.
 TEST(conformance_attention_nan_stays_behind) {
   Draws draws(37);
   AttentionCase c({3, 16, 8, 16, 32, 16}, {{3, 11, AttentionForm::kAbsorbed}}, {Storage::kBf16}, 0.5, draws);
-  for (const Subject& s : MakeSubjects(c.shapes(), 1)) {
+  std::vector<Subject> subjects = MakeSubjects(c.shapes(), 1);
+  for (Subject& s : MakeSubjects(c.shapes(), 1, CacheType::kInt8)) subjects.push_back(std::move(s));
+  for (const Subject& s : subjects) {
     Matrix healthy(c.rows, 3 * 16, 0), sick(c.rows, 3 * 16, 0);
     for (Matrix* y : {&healthy, &sick}) {
       float& number = c.latent.data[static_cast<size_t>((3 + 6) * 32)];
@@ -175,6 +210,79 @@ TEST(conformance_attention_nan_stays_in_its_session) {
       }
     }
   }
+}
+
+// Latents of 8 bits: kernels and reference read the same numbers, whatever remains of a group of columns.
+TEST(conformance_attention_int8) {
+  Draws draws(60);
+  for (const AttentionForm form : {AttentionForm::kAbsorbed, AttentionForm::kExpanded}) {
+    for (const AttentionShape& shape : kShapes) {
+      AttentionCase c(shape, {{draws.Between(0, 40), draws.Between(1, 20), form}}, {Storage::kBf16}, 0.5,
+                      draws);
+      c.cache_type = CacheType::kInt8;
+      ConformAttention(c,
+                       std::string("int8 attention ") + FormName(form) + " R=" + std::to_string(shape.rank));
+    }
+    for (const int64_t rank : {32, 128, 131, 300}) {
+      AttentionCase c({3, 16, 8, 16, rank, 64}, {{510, 9, form}, {700, 3, form}, {20, 1, form}},
+                      {Storage::kBf16}, 0.5, draws);
+      c.cache_type = CacheType::kInt8;
+      ConformAttention(
+          c, std::string("int8 attention ") + FormName(form) + " after 700, R=" + std::to_string(rank));
+    }
+  }
+}
+
+// A session of one position shows its latent: its share is 1, and W_UV the unit matrix.
+TEST(conformance_attention_int8_rounds_by_half_a_step) {
+  constexpr int64_t kRank = 300;
+  Draws draws(61);
+  AttentionCase c({1, 8, 8, kRank, kRank, 16}, std::vector<Timeline>(40, {0, 1, AttentionForm::kAbsorbed}),
+                  {Storage::kBf16}, 1.0, draws);
+  uint8_t* weights = const_cast<uint8_t*>(c.kv_b.weight().data);
+  for (int64_t d = 0; d < kRank; ++d) {
+    for (int64_t r = 0; r < kRank; ++r)
+      StoreAs(Storage::kBf16, r == d ? 1 : 0, weights + 2 * ((8 + d) * kRank + r));
+  }
+  const auto group = [](int64_t r) { return r / kLatentGroup * kLatentGroup; };
+  for (int64_t t = 0; t < c.latent.rows; ++t) {
+    for (int64_t r = 0; r < kRank; ++r) {
+      float& x = c.latent.data[static_cast<size_t>(t * kRank + r)];
+      if (t < 10 && r == 200) x *= 1000;              // an outlier, which is no matter of other groups
+      if (t >= 10 && t < 15 && group(r) == 0) x = 0;  // zeros
+      if (t >= 15 && t < 20) x *= 1e-35f;             // too small to have a scale
+      if (t >= 20 && t < 25) x *= 1e30f;
+    }
+  }
+  std::vector<Subject> subjects = MakeSubjects(c.shapes(), 1, CacheType::kInt8);
+  subjects.push_back({"reference", MakeReference(c.shapes(), CacheType::kInt8)});
+  for (const Subject& s : subjects) {
+    Matrix y(c.rows, kRank, 0);
+    Caches caches(c, *s.backend);
+    caches.AppendAll();
+    caches.Attend(0, c.rows, y.tensor());
+    for (int64_t t = 0; t < c.rows; ++t) {
+      for (int64_t r = 0; r < kRank; ++r) {
+        double largest = 0;
+        for (int64_t i = group(r); i < std::min(kRank, group(r) + kLatentGroup); ++i)
+          largest = std::max(largest, std::fabs(double{c.latent.at(t, i)}));
+        const double half_step = largest < 0x1p-100 ? largest : largest / 254;
+        const double x = c.latent.at(t, r),
+                     bound = half_step * (1 + 1e-6) + 0x1p-8 * (std::fabs(x) + half_step);
+        if (std::fabs(y.at(t, r) - x) <= bound) continue;
+        Fail(__FILE__, __LINE__,
+             s.name + " reads " + std::to_string(y.at(t, r)) + " for " + std::to_string(x));
+      }
+    }
+  }
+}
+
+TEST(int8_cache_of_k2_takes_656_bytes) {
+  BackendShapes s = SmallShapes();
+  s.kv_rank = 512;
+  s.rope_dim = 64;
+  for (const Subject& subject : MakeSubjects(s, 1, CacheType::kInt8))
+    EXPECT(subject.backend->CacheBytesPerToken(s) == 656);
 }
 
 }  // namespace

@@ -247,6 +247,9 @@ TEST(SessionFileSaysWhatDoesNotFit) {
   other.backend = "reference";
   expect(other, ErrorCode::kIncompatibleFile, "device \"reference\"");
   other = format;
+  other.cache_type = CacheType::kInt8;
+  expect(other, ErrorCode::kIncompatibleFile, "cacheType \"int8\"");
+  other = format;
   other.page_bytes *= 2;
   expect(other, ErrorCode::kIncompatibleFile, "pages of 64 tokens and 4096 bytes");
   other = format;
