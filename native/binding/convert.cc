@@ -133,6 +133,7 @@ Result<EngineOptions> ReadEngineOptions(const Napi::Value& value) {
   options.prefix_cache_directory = f.Text("prefixCacheDirectory");
   options.prefix_cache_directory_bytes = f.Integer("prefixCacheDirectoryBytes");
   const int64_t speculation = f.Integer("speculation");
+  options.expert_memory_bytes = f.Integer("expertMemoryBytes");
   K2_RETURN_IF_ERROR(f.status());
   if (threads < 1 || threads > 1024) return Expected("1..1024", "threads");
   if (attention < 0 || attention > 2) return Expected("0, 1 or 2", "attention");
