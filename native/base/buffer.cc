@@ -1,5 +1,8 @@
 #include "base/buffer.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <cstdlib>
 #include <new>
 #include <string>
@@ -38,6 +41,15 @@ Result<AlignedBuffer> AlignedBuffer::Allocate(size_t size_bytes, const char* nam
   buffer.size_ = size_bytes;
   allocated_bytes.fetch_add(size_bytes, std::memory_order_relaxed);
   return buffer;
+}
+
+void AlignedBuffer::PreferHugePages() {
+#if defined(MADV_HUGEPAGE)
+  const uintptr_t page = static_cast<uintptr_t>(getpagesize());
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data_) + page - 1) / page * page;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(data_) + size_) / page * page;
+  if (begin < end) (void)madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
 }
 
 size_t AllocatedBytes() { return allocated_bytes.load(std::memory_order_relaxed); }

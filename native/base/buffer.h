@@ -27,6 +27,10 @@ class AlignedBuffer {
   // Uninitialised memory; `name` says in the error what the memory was for.
   static Result<AlignedBuffer> Allocate(size_t size_bytes, const char* name);
 
+  // Asks the system for pages of 2 MiB, before the memory is touched; one that has none to give leaves small
+  // ones.
+  void PreferHugePages();
+
   uint8_t* data() const { return data_; }
   size_t size() const { return size_; }
   template <typename T>

@@ -77,16 +77,17 @@ Result<DirectFile> DirectFile::Open(const std::string& path) {
 }
 
 int DirectFile::Read(uint64_t offset, size_t size, size_t least, uint8_t* memory) const {
-  if (const auto hook = read_hook.load()) {
-    if (const int result = hook(); result != 0) return result;
-  }
+  const auto hook = read_hook.load();
+  int result = hook == nullptr ? 0 : hook();
   if (is_direct()) {
-    const int result = ReadAll(direct_.number(), offset, size, least, memory);
+    if (result == 0) result = ReadAll(direct_.number(), offset, size, least, memory);
     // Some file systems open such files and refuse to read them.
     if (result != EINVAL) return result;
     is_direct_.store(false, std::memory_order_relaxed);
+    result = 0;
   }
-  const int result = ReadAll(buffered_.number(), offset, size, least, memory);
+  if (result != 0) return result;
+  result = ReadAll(buffered_.number(), offset, size, least, memory);
   DropFromCache(buffered_.number(), offset, size);
   return result;
 }

@@ -41,7 +41,8 @@ class DirectFile {
 // What a result of Read other than 0 means.
 std::string ReadFailure(int result);
 
-// For tests: called before every read; another result than 0 is what the read gives. Null switches it off.
+// For tests: called before every read; another result than 0 is what the read gives, EINVAL the refusal of a
+// direct one. Null switches it off.
 void SetReadHookForTest(int (*hook)());
 
 }  // namespace k2

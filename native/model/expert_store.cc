@@ -68,6 +68,7 @@ Result<std::unique_ptr<ExpertStore>> ExpertStore::Create(const ModelSpec& spec, 
 
   std::unique_ptr<ExpertStore> store(new ExpertStore(spec, std::move(layers), slots, counters));
   store->memory_ = std::move(memory.value());
+  store->memory_.PreferHugePages();  // fewer to look up while reading into them and while computing
   const uintptr_t begin = reinterpret_cast<uintptr_t>(store->memory_.data());
   store->first_slot_ = store->memory_.data() + (kBlock - begin % kBlock) % kBlock;
   store->slot_bytes_ = slot_bytes;

@@ -109,6 +109,15 @@ TEST(DirectFileReadsWhatIsThere) {
   EXPECT(truncate(path.c_str(), 5000) == 0);
   EXPECT(file.Read(0, 2 * DirectFile::kBlockBytes, 5000, memory) == 0);
   EXPECT(file.Read(0, 2 * DirectFile::kBlockBytes, 5001, memory) == DirectFile::kEndOfFile);
+  SetReadHookForTest([] { return EINVAL; });  // as a file system does that cannot read directly
+  std::memset(memory, 0, DirectFile::kBlockBytes);
+  if (file.is_direct()) {
+    EXPECT(file.Read(0, DirectFile::kBlockBytes, 4000, memory) == 0);
+    EXPECT(!file.is_direct() && std::memcmp(memory, content.data(), 4000) == 0);
+  }
+  EXPECT(file.Read(0, DirectFile::kBlockBytes, 4000, memory) == EINVAL);
+  SetReadHookForTest(nullptr);
+  EXPECT(file.Read(DirectFile::kBlockBytes, DirectFile::kBlockBytes, 1000, memory) == DirectFile::kEndOfFile);
   EXPECT(DirectFile::Open(folder / "nothing").status().code() == ErrorCode::kIo);
   EXPECT(DirectFile::Open(folder.path()).status().code() == ErrorCode::kIo);
   EXPECT(mkfifo((folder / "pipe").c_str(), 0600) == 0);
