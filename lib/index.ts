@@ -44,6 +44,7 @@ export type { FinishPart, FinishReason, StreamPart, Usage } from "./generate/par
 export type { GrammarProgram } from "./grammar/program";
 export { type MachineLimits, type MeasureOptions, measureMachine } from "./machine";
 export { demoModelPath } from "./model/demo-model";
+export type { ExpertReads } from "./model/expert-reads";
 export type { RestoreChatOptions } from "./model/files";
 export type { Device, LoadOptions, LoadProgress } from "./model/load-options";
 export { forecastModel, listDevices, loadModel, type Model, type WarmOptions } from "./model/model";

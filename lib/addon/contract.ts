@@ -135,6 +135,8 @@ export interface EngineOptions {
   prefixCacheDirectoryBytes: number;
   /** 0 auto (where measured times promise a gain), 1 off. Does not change any bit of the results. */
   speculation: 0 | 1;
+  /** Memory for routed experts that are read from disk as they are needed; 0: they are mapped. Changes no bit of the results. */
+  expertMemoryBytes: number;
 }
 
 export interface NativeSampling {
@@ -216,6 +218,25 @@ export interface NativeRouting {
   isKnown: Uint8Array;
 }
 
+/** How routed experts came into their memory, since loading; all 0 where they are mapped. */
+export interface NativeExpertReads {
+  /** Uses of an expert that was in memory, or on its way as a guess; and uses that had to be read. */
+  hits: number;
+  misses: number;
+  /** Experts read ahead; those of them that were needed next, and those that gave their place away unused. */
+  guesses: number;
+  usedGuesses: number;
+  wastedGuesses: number;
+  readBytes: number;
+  /** Time during which at least one read was under way. */
+  readNs: number;
+  /** How often a layer had nothing to compute for want of an expert, and for how long. */
+  waits: number;
+  waitNs: number;
+  /** Taken for experts. */
+  memoryBytes: number;
+}
+
 /** What a file of a session holds, beside what the engine took. */
 export interface NativeRestored {
   ids: Int32Array;
@@ -268,6 +289,7 @@ export interface NativeEngine {
   /** The ordinary tokens: token i has the bytes [offsets[i], offsets[i + 1]) of the pool. Once, before constrained decoding. */
   setVocabulary(pool: Uint8Array, offsets: Uint32Array): void;
   createGrammar(source: NativeGrammarSource): NativeGrammar;
+  expertReads(): NativeExpertReads;
   /** Stops everything, settles every pending call with `invalid-state`, and unmaps. */
   dispose(): Promise<void>;
 }

@@ -3,42 +3,93 @@
 
 import { totalmem } from "node:os";
 import type { NativeMemoryPlan } from "../addon/contract";
+import type { Checkpoint } from "./open-checkpoint";
 
 /** All sizes in bytes. */
 export interface MemoryForecast {
-  /** Weights as mapped from the files; the page cache holds as many of them as there is room for. */
+  /** All weights, as they lie in the files. Mapped ones belong to the page cache, which holds as many as there is room for. */
   readonly weightsBytes: number;
+  /** The part of them that is routed experts. */
+  readonly expertsBytes: number;
+  /** Memory for routed experts, which are read into it as they are needed. 0: they are mapped like all other weights. */
+  readonly expertMemoryBytes: number;
   /** KV cache of one full context, in whole pages. */
   readonly cacheBytes: number;
   /** Most that the prefix cache takes. */
   readonly prefixCacheBytes: number;
   readonly scratchBytes: number;
+  /** All weights, both caches and scratch. */
   readonly totalBytes: number;
   /** What the machine has. */
   readonly memoryBytes: number;
   /** Whether all of it fits. If not, weights are read from disk again while the model runs. */
   readonly fits: boolean;
-  /** Whether both caches and scratch fit, which must be in memory. Without that the model cannot run. */
+  /** Whether both caches, scratch and the memory for experts fit. Without that the model cannot run. */
   readonly runs: boolean;
+}
+
+/** The routed experts of a checkpoint, in bytes. */
+export interface ExpertSizes {
+  readonly bytes: number;
+  /** More than the experts of one token take in memory. */
+  readonly tokenBytes: number;
+}
+
+export interface ForecastOptions {
+  readonly contextTokens: number;
+  readonly prefixCacheBytes: number;
+  readonly expertMemory: "auto" | "mapped" | number;
+}
+
+/** Reading in whole blocks, and what lies between the matrices of an expert, adds less than this to each. */
+const MOST_ADDED_TO_EXPERT = 2 ** 19;
+/** Of the machine's memory, what is left to everything else. */
+const KEPT_FREE = 0.1;
+
+export function expertSizesOf({
+  config,
+  storageShares,
+}: Pick<Checkpoint, "config" | "storageShares">): ExpertSizes {
+  const shares = storageShares.filter(({ part }) => part === "experts");
+  const widest = Math.max(0, ...shares.map(({ bytes, parameters }) => bytes / parameters));
+  const parameters = 3 * config.hidden_size * config.moe_intermediate_size;
+  return {
+    bytes: shares.reduce((sum, share) => sum + share.bytes, 0),
+    tokenBytes: config.num_experts_per_tok * Math.ceil(widest * parameters + MOST_ADDED_TO_EXPERT),
+  };
 }
 
 /** `memoryBytes` defaults to the memory of this machine. */
 export function forecastMemory(
-  weightBytes: number,
+  weightsBytes: number,
+  experts: ExpertSizes,
   plan: NativeMemoryPlan,
-  { contextTokens, prefixCacheBytes }: { contextTokens: number; prefixCacheBytes: number },
+  { contextTokens, prefixCacheBytes, expertMemory }: ForecastOptions,
   memoryBytes: number = totalmem(),
 ): MemoryForecast {
   const cacheBytes = Math.ceil(contextTokens / plan.pageTokens) * plan.pageTokens * plan.cacheBytesPerToken;
   const workingBytes = cacheBytes + prefixCacheBytes + plan.scratchBytes;
+  const totalBytes = weightsBytes + workingBytes;
+  const fits = totalBytes <= memoryBytes;
+  let expertMemoryBytes = typeof expertMemory === "number" ? expertMemory : 0;
+  if (expertMemory === "auto" && !fits && experts.bytes > 0) {
+    const others = weightsBytes - experts.bytes + workingBytes;
+    const left = Math.floor((1 - KEPT_FREE) * memoryBytes) - others;
+    expertMemoryBytes = Math.max(left, experts.tokenBytes);
+    // With so little memory there is nothing to gain by dividing it up.
+    if (workingBytes + expertMemoryBytes > memoryBytes) expertMemoryBytes = 0;
+  }
   return {
-    weightsBytes: weightBytes,
+    weightsBytes,
+    expertsBytes: experts.bytes,
+    expertMemoryBytes,
     cacheBytes,
     prefixCacheBytes,
     scratchBytes: plan.scratchBytes,
-    totalBytes: weightBytes + workingBytes,
+    totalBytes,
     memoryBytes,
-    fits: weightBytes + workingBytes <= memoryBytes,
-    runs: workingBytes <= memoryBytes,
+    fits,
+    // No more is taken than all experts need.
+    runs: workingBytes + Math.min(expertMemoryBytes, experts.bytes) <= memoryBytes,
   };
 }

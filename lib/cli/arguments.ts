@@ -104,10 +104,10 @@ function readValue(flag: Flag, text: string | undefined, isInline: boolean, topi
   if (text === undefined) throw wrong(`a value (${flag.value})`, "none");
   // `--system --quiet` is a forgotten value; who means it writes `--system=--quiet`.
   if (!isInline && text.startsWith("--")) throw wrong(`a value (${flag.value})`, `the flag ${text}`);
-  if (flag.choices !== undefined && !flag.choices.includes(text)) {
-    throw wrong(`one of ${flag.choices.join(", ")}`);
-  }
-  return flag.kind === "text" ? text : readNumber(flag, text, wrong);
+  if (flag.choices?.includes(text)) return text;
+  if (flag.kind !== "text") return readNumber(flag, text, wrong);
+  if (flag.choices !== undefined) throw wrong(`one of ${flag.choices.join(", ")}`);
+  return text;
 }
 
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
@@ -117,7 +117,8 @@ function readNumber(flag: Flag, text: string, wrong: (expected: string) => Usage
   const value = NUMBER.test(text) ? Number(text) : Number.NaN;
   const isWhole = flag.kind === "number" || Number.isSafeInteger(value);
   if (value >= least && value <= most && isWhole) return value;
-  const kind = flag.kind === "integer" ? "an integer" : "a number";
+  const words = flag.choices === undefined ? "" : `${flag.choices.join(", ")} or `;
+  const kind = `${words}${flag.kind === "integer" ? "an integer" : "a number"}`;
   if (least === Number.MIN_VALUE) throw wrong(`${kind} above 0, at most ${most}`);
   throw wrong(
     most === Number.MAX_SAFE_INTEGER ? `${kind} of at least ${least}` : `${kind} of ${least}..${most}`,

@@ -1,6 +1,6 @@
 // What one token takes from the machine, and how many the machine can give at most.
 
-import type { Checkpoint, MachineLimits, MemoryForecast, ModelPart } from "../index";
+import type { Checkpoint, ExpertReads, MachineLimits, MemoryForecast, ModelPart } from "../index";
 
 /** Bytes that decoding one token reads, and operations that it takes; a multiply-add counts as two. */
 export interface Demand {
@@ -15,6 +15,45 @@ export interface Limits {
   readonly prefillTokensPerSecond: number;
   /** What stands in the way of faster decoding. */
   readonly bound: "memory" | "arithmetic" | "caches" | "disk";
+}
+
+/** Uses of routed experts. */
+export type Uses = Pick<ExpertReads, "hits" | "misses">;
+
+/** What reading routed experts from disk allows. */
+export interface DiskForecast {
+  /** Of the uses of experts while decoding, how many found theirs in memory. */
+  readonly hitRate: number;
+  /** What the disk gave while anything was being read. */
+  readonly diskBytesPerSecond: number;
+  /** Experts that a token finds in memory cost nothing here. */
+  readonly diskBytesPerToken: number;
+  /** Tokens per second where reading the disk and computing take turns. */
+  readonly decodeTokensPerSecond: number;
+}
+
+/**
+ * @param decodes What was counted while decoding.
+ * @param all What was counted since loading, which tells the rate of the disk.
+ */
+export function diskForecastOf(
+  demand: Demand,
+  limits: Limits,
+  decodes: readonly Uses[],
+  all: Pick<ExpertReads, "readBytes" | "readMs">,
+): DiskForecast {
+  const hits = decodes.reduce((sum, one) => sum + one.hits, 0);
+  const uses = decodes.reduce((sum, one) => sum + one.hits + one.misses, 0);
+  const hitRate = uses === 0 ? 0 : hits / uses;
+  const diskBytesPerSecond =
+    all.readMs === 0 ? Number.POSITIVE_INFINITY : (1000 * all.readBytes) / all.readMs;
+  const diskBytesPerToken = (demand.bytesByPart.experts ?? 0) * (1 - hitRate);
+  return {
+    hitRate,
+    diskBytesPerSecond,
+    diskBytesPerToken,
+    decodeTokensPerSecond: 1 / (1 / limits.decodeTokensPerSecond + diskBytesPerToken / diskBytesPerSecond),
+  };
 }
 
 export function demandOf({ config, storageShares }: Checkpoint): Demand {
@@ -39,6 +78,6 @@ export function limitsOf(demand: Demand, machine: MachineLimits, memory: MemoryF
   const decode = isCached ? byArithmetic : Math.min(byMemory, byArithmetic);
   let bound: Limits["bound"] = byMemory < byArithmetic ? "memory" : "arithmetic";
   if (isCached) bound = "caches";
-  if (!memory.fits) bound = "disk";
+  if (!memory.fits || memory.expertMemoryBytes > 0) bound = "disk";
   return { decodeTokensPerSecond: decode, prefillTokensPerSecond: byArithmetic, bound };
 }

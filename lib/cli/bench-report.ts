@@ -1,7 +1,7 @@
 // A benchmark as a page for people: figures, and in words what they mean.
 
-import type { MachineLimits, MemoryForecast } from "../index";
-import type { Demand, Limits } from "./bench-limits";
+import type { ExpertReads, MachineLimits, MemoryForecast } from "../index";
+import type { Demand, DiskForecast, Limits } from "./bench-limits";
 import { columns, formatBytes, formatInteger, wrap } from "./format";
 import { visible } from "./style";
 import type { Output } from "./terminal";
@@ -23,6 +23,9 @@ export interface Benchmark {
   /** What the machine can reach at most. */
   readonly limits: Limits;
   readonly runs: readonly Run[];
+  /** Of routed experts that are read from disk, since loading, and what that allows; null where they are mapped. */
+  readonly expertReads: ExpertReads | null;
+  readonly disk: DiskForecast | null;
 }
 
 const INDENT = "  ";
@@ -41,6 +44,7 @@ export function benchReport(benchmark: Benchmark, output: Output): string[] {
     ...section("Machine", machine(benchmark)),
     ...section("One token", oneToken(benchmark)),
     ...section("Speed", speed(benchmark)),
+    ...(benchmark.expertReads === null ? [] : section("Experts from disk", experts(benchmark.expertReads))),
     ...section(
       "What that means",
       verdict(benchmark).flatMap((text) => wrap(text, width)),
@@ -82,13 +86,34 @@ function speed({ runs }: Benchmark): string[] {
   return columns([["prompt", "prefill tok/s", "decode tok/s"], ...rows], [0, 1, 2]);
 }
 
-function verdict({ demand, limits, machine: m, memory, runs }: Benchmark): string[] {
+function experts(reads: ExpertReads): string[] {
+  const uses = reads.hits + reads.misses;
+  return columns([
+    ["memory", formatBytes(reads.memoryBytes)],
+    ["read", `${formatBytes(reads.readBytes)} in ${(reads.readMs / 1000).toFixed(1)} s of reading`],
+    ["uses", `${formatInteger(uses)}, ${percent(uses === 0 ? 0 : reads.hits / uses)} found in memory`],
+    [
+      "guesses",
+      `${formatInteger(reads.guesses)}, ${formatInteger(reads.usedGuesses)} used, ${formatInteger(reads.wastedGuesses)} wasted`,
+    ],
+    ["waits", `${formatInteger(reads.waits)}, ${(reads.waitMs / 1000).toFixed(1)} s in all`],
+  ]);
+}
+
+function verdict({ demand, limits, machine: m, memory, runs, disk }: Benchmark): string[] {
   const decode = Math.max(...runs.map((run) => run.decodeTokensPerSecond));
   const prefill = Math.max(...runs.map((run) => run.prefillTokensPerSecond));
   const reached = `${rate(decode)} tok/s were reached, ${percent(decode / limits.decodeTokensPerSecond)} of that.`;
   const most = rate(limits.decodeTokensPerSecond);
   const texts: string[] = [];
-  if (limits.bound === "disk") {
+  if (disk !== null) {
+    texts.push(
+      `Experts that are not in memory are read from disk, which gave ${perSecond(disk.diskBytesPerSecond)}. Of those that decoding used, ` +
+        `${percent(disk.hitRate)} were in memory, so a token reads ${formatBytes(disk.diskBytesPerToken)}: with this hit rate ` +
+        `this machine decodes about ${rate(disk.decodeTokensPerSecond)} tok/s, and with all experts in memory ${most} at most. ` +
+        `${rate(decode)} tok/s were reached. Prompts of random tokens use other experts than text does.`,
+    );
+  } else if (limits.bound === "disk") {
     texts.push(
       `The model takes ${formatBytes(memory.totalBytes)}, this machine has ${formatBytes(memory.memoryBytes)}: ` +
         `weights are read from disk again and again, which is what bounds it. With enough memory it could decode ${most} tok/s at most; ` +

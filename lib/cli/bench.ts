@@ -1,7 +1,7 @@
 // `k2 bench`: how fast a checkpoint runs here, what this machine allows, and what stands between the two.
 
 import { forecastModel, type LoadOptions, type Model, measureMachine, openCheckpoint } from "../index";
-import { demandOf, limitsOf } from "./bench-limits";
+import { type DiskForecast, demandOf, diskForecastOf, limitsOf, type Uses } from "./bench-limits";
 import { type Benchmark, benchReport, type Run } from "./bench-report";
 import type { Command } from "./command";
 import { type FlagGroup, MODEL_FLAGS } from "./flags";
@@ -68,13 +68,13 @@ async function measure(
   if (lengths.length === 0) lengths.push(Math.max(1, model.contextTokens - DECODED));
   // The first run brings weights into memory; it counts only where weights never stay there.
   await measureRun(model, lengths[0]!, signal);
-  const upwards: Run[] = [];
+  const upwards: MeasuredRun[] = [];
   for (const tokens of lengths) {
     upwards.push(await measureRun(model, tokens, signal));
     const { prefillTokensPerSecond } = upwards.at(-1)!;
     if ((1000 * tokens) / prefillTokensPerSecond > MOST_PREFILL_MS) break;
   }
-  const downwards: Run[] = [];
+  const downwards: MeasuredRun[] = [];
   for (const { promptTokens } of upwards.toReversed()) {
     downwards.unshift(await measureRun(model, promptTokens, signal));
   }
@@ -86,19 +86,33 @@ async function measure(
     operationsPerSecond: mean(before.operationsPerSecond, after.operationsPerSecond),
   };
   const demand = demandOf(checkpoint);
+  const limits = limitsOf(demand, machine, memory);
+  const { expertReads = null } = model;
+  let disk: DiskForecast | null = null;
+  if (expertReads !== null) {
+    const decodes = [...upwards, ...downwards].flatMap(({ decodeUses }) => decodeUses ?? []);
+    disk = diskForecastOf(demand, limits, decodes, expertReads);
+  }
   return {
     path: checkpoint.path,
     device: model.device,
     machine,
     memory,
     demand,
-    limits: limitsOf(demand, machine, memory),
+    limits,
     runs: upwards.map((run, index) => ({
       promptTokens: run.promptTokens,
       prefillTokensPerSecond: mean(run.prefillTokensPerSecond, downwards[index]!.prefillTokensPerSecond),
       decodeTokensPerSecond: mean(run.decodeTokensPerSecond, downwards[index]!.decodeTokensPerSecond),
     })),
+    expertReads,
+    disk,
   };
+}
+
+interface MeasuredRun extends Run {
+  /** Of experts that are read from disk, while decoding. */
+  readonly decodeUses: Uses | undefined;
 }
 
 /** Of two rates of the same work: harmonic. */
@@ -107,22 +121,25 @@ function mean(a: number, b: number): number {
 }
 
 /** One prompt and some tokens after it; rates are those of the engine's forward passes. */
-async function measureRun(model: Model, promptTokens: number, signal: AbortSignal): Promise<Run> {
+async function measureRun(model: Model, promptTokens: number, signal: AbortSignal): Promise<MeasuredRun> {
   await using session = model.createSession();
   // Any ids do, but different ones: equal tokens would meet in the same experts.
   const vocabulary = model.config.vocab_size;
   const ids = Int32Array.from({ length: promptTokens }, (_, index) => (index * 7919 + 13) % vocabulary);
   await session.prefill(ids, { signal });
   const start = performance.now();
+  const before = model.expertReads;
   const decode = session.decode({ maxTokens: DECODED, temperature: 1, seed: 1, stopTokens: [], signal });
   for await (const _token of decode) {
     if (performance.now() - start > MOST_DECODE_MS) break;
   }
+  const after = model.expertReads;
   const { prefillMs, prefillTokens, decodeMs, decodeTokens } = session.timings;
   return {
     promptTokens,
     prefillTokensPerSecond: (1000 * prefillTokens) / prefillMs,
     // A context of a single token leaves no room for decoding.
     decodeTokensPerSecond: decodeTokens === 0 ? 0 : (1000 * decodeTokens) / decodeMs,
+    decodeUses: before && after && { hits: after.hits - before.hits, misses: after.misses - before.misses },
   };
 }

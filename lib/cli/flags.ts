@@ -12,6 +12,7 @@ export interface Flag {
   /** What the help calls the value. */
   readonly value?: string;
   readonly help: string;
+  /** The only values of a text; words that may stand for a number. */
   readonly choices?: readonly string[];
   /** Both ends belong to the range. */
   readonly range?: readonly [least: number, most: number];
@@ -110,6 +111,15 @@ export const MODEL_FLAGS: FlagGroup = {
       choices: ["auto", "off"],
       option: "speculation",
       help: "guess tokens from earlier text where that is measured to be faster, or never (default: auto)",
+    },
+    {
+      name: "expert-memory",
+      kind: "integer",
+      value: "BYTES",
+      choices: ["auto", "mapped"],
+      range: [1, MOST_INTEGER],
+      option: "expertMemory",
+      help: "read routed experts from disk as they are needed, into so much memory; mapped: leave them to the page cache (default: auto, mapped where the model fits)",
     },
   ],
 };

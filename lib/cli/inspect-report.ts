@@ -159,8 +159,11 @@ function memory({ memory: forecasts }: Inspection): string[] {
     [["context", "weights", "cache", "prefix cache", "scratch", "together", ""], ...rows],
     [0, 1, 2, 3, 4, 5],
   );
-  if (forecasts.some((one) => one.runs && !one.fits)) {
-    lines.push("from disk: weights are read again while the model runs, which is slow");
+  const fromDisk = forecasts.filter((one) => one.runs && !one.fits);
+  if (fromDisk.length > 0) {
+    const least = Math.min(...fromDisk.map((one) => one.expertMemoryBytes));
+    const held = least > 0 ? `; at least ${formatBytes(least)} of memory hold some of the experts` : "";
+    lines.push(`from disk: weights are read again while the model runs, which is slow${held}`);
   }
   return lines;
 }

@@ -111,8 +111,13 @@ async function readJson(file: string, flag: string): Promise<unknown> {
 }
 
 function memoryNote({ memory }: Model): string {
+  const { totalBytes, memoryBytes, expertMemoryBytes, expertsBytes } = memory;
+  const what =
+    expertMemoryBytes > 0
+      ? `${formatBytes(expertMemoryBytes)} of memory hold some of the ${formatBytes(expertsBytes)} of experts, others are`
+      : "weights are";
   return (
-    `The model takes ${formatBytes(memory.totalBytes)}, and this machine has ${formatBytes(memory.memoryBytes)}: ` +
-    "weights are read from disk while it runs, and answers are slow."
+    `The model takes ${formatBytes(totalBytes)}, and this machine has ${formatBytes(memoryBytes)}: ` +
+    `${what} read from disk while it runs, and answers are slow.`
   );
 }

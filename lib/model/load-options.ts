@@ -70,6 +70,13 @@ export interface LoadOptions {
    * to take, and no other session shares the pass. "off": one token a pass. Does not change any result.
    */
   speculation?: "auto" | "off";
+  /**
+   * Where routed experts are while the model runs. "mapped": where the files are mapped, like all other weights. A number:
+   * in so many bytes of memory, into which they are read from disk as they are needed, past the page cache; at least the
+   * experts of one token, and no more is taken than all of them need. "auto" (default): mapped where the model fits into
+   * memory; where it does not, in nine tenths of memory less everything else. Does not change any result.
+   */
+  expertMemory?: "auto" | "mapped" | number;
   /** Told how far loading has come. What it throws ends loading. */
   onProgress?: (progress: LoadProgress) => void;
   /** Rejects loading with `aborted`. */
@@ -87,9 +94,10 @@ export interface Device {
 }
 
 export interface CheckedLoadOptions {
-  /** All but the context, whose default depends on the model. */
-  engine: Omit<EngineOptions, "contextTokens">;
+  /** All but what depends on the model. */
+  engine: Omit<EngineOptions, "contextTokens" | "expertMemoryBytes">;
   contextTokens: number | undefined;
+  expertMemory: "auto" | "mapped" | number;
   /** undefined: as the checkpoint says. */
   chatTemplate: ChatTemplateName | undefined;
   onProgress: ((progress: LoadProgress) => void) | undefined;
@@ -110,6 +118,7 @@ const KEYS: ReadonlySet<string> = new Set<keyof LoadOptions>([
   "prefixCacheDirectory",
   "prefixCacheDirectoryBytes",
   "speculation",
+  "expertMemory",
   "onProgress",
   "signal",
 ]);
@@ -195,10 +204,18 @@ export function checkLoadOptions(value: unknown, devices: readonly Device[]): Ch
       speculation: SPECULATION[speculation as keyof typeof SPECULATION],
     },
     contextTokens: integer("contextTokens", 1 << 24),
+    expertMemory: checkExpertMemory(options.expertMemory),
     chatTemplate: checkChatTemplate(options.chatTemplate),
     onProgress: onProgress as CheckedLoadOptions["onProgress"],
     signal: checkSignal(options.signal),
   };
+}
+
+function checkExpertMemory(value: unknown): CheckedLoadOptions["expertMemory"] {
+  if (value === undefined) return "auto";
+  if (value === "auto" || value === "mapped") return value;
+  if (typeof value === "number" && Number.isSafeInteger(value) && value >= 1) return value;
+  throw invalidArgument("auto, mapped or an integer of at least 1", "expertMemory", value);
 }
 
 export function defaultContext(maxPositions: number): number {

@@ -6,7 +6,7 @@ import { loadAddon } from "../addon/load";
 import { settle, toK2Error } from "../addon/native-error";
 import { Chat, type ChatOptions } from "../chat/chat";
 import { aborted, checkSignal, requireObject } from "../check";
-import { forecastMemory, type MemoryForecast } from "../checkpoint/memory-forecast";
+import { expertSizesOf, forecastMemory, type MemoryForecast } from "../checkpoint/memory-forecast";
 import type { ModelConfig } from "../checkpoint/model-config";
 import { isMoeLayer } from "../checkpoint/model-config";
 import { type Checkpoint, openCheckpoint } from "../checkpoint/open-checkpoint";
@@ -19,6 +19,7 @@ import type { Message } from "../template/message";
 import { renderPrompt } from "../template/render-prompt";
 import type { Tokenizer } from "../tokenizer/tokenizer";
 import { createChatEngine } from "./chat-engine";
+import { type ExpertReads, toExpertReads } from "./expert-reads";
 import { checkRestore, type RestoreChatOptions, restoreChat, restoreSession } from "./files";
 import {
   type CheckedLoadOptions,
@@ -42,7 +43,8 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
   const checkpoint = await openCheckpoint(path, { onProgress, signal });
   const contextTokens = checked.contextTokens ?? defaultContext(checkpoint.config.max_position_embeddings);
   const forecast = forecastOf(checkpoint, checked, contextTokens);
-  const engineOptions = { ...checked.engine, contextTokens };
+  const { expertMemoryBytes } = forecast;
+  const engineOptions = { ...checked.engine, contextTokens, expertMemoryBytes };
   if (!forecast.runs) throw cannotFit(forecast, contextTokens);
   const text = await readModelText(checkpoint, checked);
   if (signal?.aborted) throw aborted(signal);
@@ -126,6 +128,12 @@ export class Model {
     this.engine = engine;
     this.grammars = new Grammars(engine, async () => this.tokenizer.tokenTable());
     this.keepsPrefixes = facts.memory.prefixCacheBytes > 0 || facts.prefixCacheDirectory !== "";
+  }
+
+  /** How routed experts came from disk since loading; undefined where they are mapped (`expertMemory` of `loadModel`). */
+  get expertReads(): ExpertReads | undefined {
+    if (this.memory.expertMemoryBytes === 0) return undefined;
+    return toExpertReads(this.engine.expertReads());
   }
 
   /** @throws K2Error `missing-tokenizer` naming the file that the checkpoint lacks. */
@@ -249,25 +257,33 @@ function routingShape(config: ModelConfig): RoutingShape {
 
 function forecastOf(
   checkpoint: Checkpoint,
-  { engine }: CheckedLoadOptions,
+  { engine, expertMemory }: CheckedLoadOptions,
   contextTokens: number,
 ): MemoryForecast {
   try {
-    const plan = loadAddon().planMemory(checkpoint.spec, { ...engine, contextTokens });
-    return forecastMemory(checkpoint.weightBytes, plan, { ...engine, contextTokens });
+    const plan = loadAddon().planMemory(checkpoint.spec, { ...engine, contextTokens, expertMemoryBytes: 0 });
+    const options = { ...engine, contextTokens, expertMemory };
+    return forecastMemory(checkpoint.weightBytes, expertSizesOf(checkpoint), plan, options);
   } catch (error) {
     throw toK2Error(error);
   }
 }
 
 function cannotFit(forecast: MemoryForecast, contextTokens: number): K2Error {
-  const { cacheBytes, prefixCacheBytes, scratchBytes, memoryBytes } = forecast;
-  const needed = cacheBytes + prefixCacheBytes + scratchBytes;
+  const { cacheBytes, prefixCacheBytes, expertMemoryBytes, scratchBytes, memoryBytes } = forecast;
+  const needed = cacheBytes + prefixCacheBytes + expertMemoryBytes + scratchBytes;
   return new K2Error(
     "out-of-memory",
-    `Expected a context whose cache, prefix cache and scratch fit in ${memoryBytes} bytes of memory for contextTokens, ` +
-      `got ${contextTokens} (with prefixCacheBytes ${prefixCacheBytes}), which needs ${needed}`,
-    { option: "contextTokens", contextTokens, prefixCacheBytes, neededBytes: needed, memoryBytes },
+    `Expected a context whose cache, prefix cache, experts and scratch fit in ${memoryBytes} bytes of memory for contextTokens, ` +
+      `got ${contextTokens} (with prefixCacheBytes ${prefixCacheBytes} and expertMemory ${expertMemoryBytes}), which needs ${needed}`,
+    {
+      option: "contextTokens",
+      contextTokens,
+      prefixCacheBytes,
+      expertMemoryBytes,
+      neededBytes: needed,
+      memoryBytes,
+    },
   );
 }
 

@@ -48,6 +48,12 @@ struct Weight {
   int64_t row_bytes() const {
     return storage == Storage::kInt4 ? (columns + 7) / 8 * 4 : columns * StorageBytes(storage);
   }
+  // 0 without scales.
+  int64_t scale_bytes() const {
+    return block_rows > 0
+               ? (rows + block_rows - 1) / block_rows * scale_columns() * StorageBytes(scale_storage)
+               : 0;
+  }
 };
 
 // Row i of `weight` as exact floats (the product value * scale is rounded once, to float).

@@ -21,6 +21,7 @@ Napi::Function EngineHandle::Define(Napi::Env env) {
        InstanceMethod<&EngineHandle::CreateSession>("createSession"),
        InstanceMethod<&EngineHandle::SetVocabulary>("setVocabulary"),
        InstanceMethod<&EngineHandle::CreateGrammar>("createGrammar"),
+       InstanceMethod<&EngineHandle::ExpertReads>("expertReads"),
        InstanceMethod<&EngineHandle::Dispose>("dispose")});
 }
 
@@ -108,6 +109,30 @@ Napi::Value EngineHandle::CreateGrammar(const Napi::CallbackInfo& info) {
     return env.Undefined();
   }
   return GrammarHandle::Wrap(env, std::move(program.value()));
+}
+
+Napi::Value EngineHandle::ExpertReads(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (engine_ == nullptr) {
+    ToError(env, NoEngine()).ThrowAsJavaScriptException();
+    return env.Undefined();
+  }
+  const ExpertCounters& counters = engine_->expert_counters();
+  Napi::Object result = Napi::Object::New(env);
+  const auto set = [&](const char* name, const std::atomic<int64_t>& counter) {
+    result.Set(name, static_cast<double>(counter.load()));
+  };
+  set("hits", counters.hits);
+  set("misses", counters.misses);
+  set("guesses", counters.guesses);
+  set("usedGuesses", counters.used_guesses);
+  set("wastedGuesses", counters.wasted_guesses);
+  set("readBytes", counters.read_bytes);
+  set("readNs", counters.read_ns);
+  set("waits", counters.waits);
+  set("waitNs", counters.wait_ns);
+  set("memoryBytes", counters.memory_bytes);
+  return result;
 }
 
 Napi::Value EngineHandle::Dispose(const Napi::CallbackInfo& info) {

@@ -24,6 +24,7 @@ class EngineHandle : public Napi::ObjectWrap<EngineHandle> {
   Napi::Value CreateSession(const Napi::CallbackInfo& info);
   Napi::Value SetVocabulary(const Napi::CallbackInfo& info);
   Napi::Value CreateGrammar(const Napi::CallbackInfo& info);
+  Napi::Value ExpertReads(const Napi::CallbackInfo& info);
   Napi::Value Dispose(const Napi::CallbackInfo& info);
 
   std::shared_ptr<Engine> engine_;

@@ -97,17 +97,17 @@ void CpuExperts::RoutedExperts(const RoutedExpertsParams& p) {
   const int64_t slab = TokensAtOnce(stride * p.chosen);
   for (int64_t first = 0; first < p.x.rows; first += slab) {
     const int64_t tokens = std::min(slab, p.x.rows - first);
-    const int64_t groups = SortByExpert(p.experts, p.expert_ids + first * p.chosen,
-                                        p.expert_weights + first * p.chosen, tokens, p.chosen);
+    const int64_t groups = SortByExpert(p, first, tokens);
     Run({p.x.row(first), tokens, p.x.columns, p.x.stride}, {p.y.row(first), tokens, p.y.columns, p.y.stride},
         {groups_, static_cast<size_t>(groups)});
   }
 }
 
 // A counting sort of (token, expert) pairs: experts ascend, and so do the tokens of each.
-int64_t CpuExperts::SortByExpert(std::span<const Expert> experts, const int32_t* ids, const float* weights,
-                                 int64_t tokens, int64_t chosen) {
-  const int64_t pairs = tokens * chosen, count = static_cast<int64_t>(experts.size());
+int64_t CpuExperts::SortByExpert(const RoutedExpertsParams& p, int64_t first, int64_t tokens) {
+  const int32_t* const ids = p.expert_ids + first * p.chosen;
+  const float* const weights = p.expert_weights + first * p.chosen;
+  const int64_t pairs = tokens * p.chosen, count = static_cast<int64_t>(p.experts.size());
   std::fill_n(first_, count + 1, 0);
   for (int64_t i = 0; i < pairs; ++i) ++first_[ids[i] + 1];
   int64_t groups = 0;
@@ -115,8 +115,8 @@ int64_t CpuExperts::SortByExpert(std::span<const Expert> experts, const int32_t*
   for (int64_t e = 0; e < count; ++e) {
     const int64_t rows = first_[e + 1];
     first_[e + 1] += first_[e];
-    if (rows == 0) continue;
-    const Expert& expert = experts[static_cast<size_t>(e)];
+    if (rows == 0 || e < p.first_expert || e >= p.end_expert) continue;
+    const Expert& expert = p.experts[static_cast<size_t>(e)];
     const int64_t stride = HiddenStride(expert);
     groups_[groups++] = {&expert, sorted_tokens_ + first_[e], sorted_weights_ + first_[e], rows, hidden,
                          stride};
@@ -124,7 +124,7 @@ int64_t CpuExperts::SortByExpert(std::span<const Expert> experts, const int32_t*
   }
   for (int64_t i = 0; i < pairs; ++i) {
     const int64_t place = first_[ids[i]]++;
-    sorted_tokens_[place] = static_cast<int32_t>(i / chosen);
+    sorted_tokens_[place] = static_cast<int32_t>(i / p.chosen);
     sorted_weights_[place] = weights[i];
   }
   return groups;

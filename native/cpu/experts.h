@@ -41,9 +41,9 @@ class CpuExperts {
   int64_t HiddenStride(const Expert& expert) const;
   // The most tokens whose hidden rows fit the memory, at least 1.
   int64_t TokensAtOnce(int64_t hidden_bytes_per_token) const;
-  // Fills groups_ with the chosen experts, in ascending id; returns how many.
-  int64_t SortByExpert(std::span<const Expert> experts, const int32_t* ids, const float* weights,
-                       int64_t tokens, int64_t chosen);
+  // Fills groups_ with the chosen experts of the range of `p`, in ascending id, for `tokens` rows from
+  // `first` on; returns how many.
+  int64_t SortByExpert(const RoutedExpertsParams& p, int64_t first, int64_t tokens);
   void Run(const Tensor& x, const Tensor& y, std::span<const Group> groups);
   void GateAndUp(std::span<const Group> groups);
   void StoreHidden(const Group& group, ActivationFormat format, int64_t first, const float* h,

@@ -78,8 +78,15 @@ Status Engine::LoadModel(const Progress& progress) {
   const BackendEntry* entry = FindBackend(options_.device);
   Result<std::unique_ptr<Backend>> backend = entry->make(BackendOptionsOf(options_));
   if (!backend.ok()) return backend.status();
-  Result<std::unique_ptr<KimiK2>> model =
-      KimiK2::Create(spec_, std::move(weights.value()), std::move(backend.value()), options_.batch_tokens);
+  std::unique_ptr<ExpertStore> store;
+  if (options_.expert_memory_bytes > 0) {
+    Result<std::unique_ptr<ExpertStore>> made =
+        ExpertStore::Create(spec_, *weights.value(), options_.expert_memory_bytes, &expert_counters_);
+    if (!made.ok()) return made.status();
+    store = std::move(made.value());
+  }
+  Result<std::unique_ptr<KimiK2>> model = KimiK2::Create(
+      spec_, std::move(weights.value()), std::move(backend.value()), options_.batch_tokens, std::move(store));
   if (!model.ok()) return model.status();
   model_ = std::move(model.value());
   return OpenPageStore();

@@ -40,6 +40,7 @@ struct EngineOptions {
   std::string prefix_cache_directory = {};  // empty: none
   int64_t prefix_cache_directory_bytes = int64_t{8} << 30;
   Speculation speculation = Speculation::kAuto;
+  int64_t expert_memory_bytes = 0;  // 0: routed experts are used where the files are mapped
 };
 
 Status CheckEngineOptions(const EngineOptions& options);
@@ -107,6 +108,8 @@ class Engine {
 
   const ModelSpec& spec() const { return spec_; }
   const EngineOptions& options() const { return options_; }
+  // Of routed experts read from disk; any thread, also after the model is gone.
+  const ExpertCounters& expert_counters() const { return expert_counters_; }
 
  private:
   enum class Phase { kCreated, kLoading, kServing, kDisposed };
@@ -182,6 +185,8 @@ class Engine {
   // Set after a session's abort_requested or disposed, so that a step has one thing to look at.
   std::atomic<bool> interrupted_{false};
   std::atomic<bool> abandon_pages_{false};  // what is not written yet is not written any more
+
+  ExpertCounters expert_counters_;
 
   // Engine thread.
   std::unique_ptr<KimiK2> model_;

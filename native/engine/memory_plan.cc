@@ -26,7 +26,8 @@ Status CheckEngineOptions(const EngineOptions& o) {
                  {"contextTokens", o.context_tokens, 1, int64_t{1} << 24},
                  {"batchTokens", o.batch_tokens, 1, 65536},
                  {"prefixCacheBytes", o.prefix_cache_bytes, 0, int64_t{1} << 53},
-                 {"prefixCacheDirectoryBytes", o.prefix_cache_directory_bytes, 0, int64_t{1} << 53}};
+                 {"prefixCacheDirectoryBytes", o.prefix_cache_directory_bytes, 0, int64_t{1} << 53},
+                 {"expertMemory", o.expert_memory_bytes, 0, int64_t{1} << 53}};
   for (const auto& number : numbers) {
     if (number.value >= number.least && number.value <= number.most) continue;
     return Status(ErrorCode::kInvalidArgument, "Expected " + std::to_string(number.least) + ".." +

@@ -51,9 +51,7 @@ void AddWeight(Sha256& hash, const Weight& w, std::vector<Range>& ranges) {
     hash.AddInteger(static_cast<uint64_t>(number));
   }
   if (w.present()) ranges.push_back({w.data, w.rows * w.row_bytes()});
-  if (w.scales == nullptr) return;
-  const int64_t scale_rows = (w.rows + w.block_rows - 1) / w.block_rows;
-  ranges.push_back({w.scales, scale_rows * w.scale_columns() * StorageBytes(w.scale_storage)});
+  if (w.scales != nullptr) ranges.push_back({w.scales, w.scale_bytes()});
 }
 
 // `blocks` of all ranges: several of each where there are more blocks than ranges, else some of the ranges,

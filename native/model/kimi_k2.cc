@@ -4,6 +4,15 @@
 #include <cstring>
 
 namespace k2 {
+namespace {
+
+// With more rows a layer uses most of its experts, and there is nothing to guess.
+constexpr int64_t kMostRowsToGuess = 8;
+// Every call packs the activations of all rows once more. With so many rows for each expert that is at hand,
+// that is a small part of the call.
+constexpr int64_t kRowsPerExpertAtOnce = 64;
+
+}  // namespace
 
 // One layer's first half: h + W_o attention(RMSNorm(h)).
 void KimiK2::Attention(const LayerWeights& w, const Activations& a, std::span<const Segment> segments) {
@@ -52,35 +61,81 @@ void KimiK2::Attention(const LayerWeights& w, const Activations& a, std::span<co
 
 // One layer's second half: h + FFN(RMSNorm(h)), where FFN is dense, or shared experts plus the chosen routed
 // ones.
-void KimiK2::FeedForward(const LayerWeights& w, const Activations& a) {
+Status KimiK2::FeedForward(size_t layer, const Activations& a, const std::function<bool()>& keep_going) {
   Backend& b = *backend_;
   const ModelSpec& s = spec_;
+  const LayerWeights& w = weights_->layers[layer];
 
   b.RmsNorm({.x = a.x, .w = &w.post_attention_norm, .eps = s.norm_eps, .y = a.normed});
   if (w.gate.present()) {
     b.FeedForward({.x = a.normed, .weights = {&w.gate, &w.up, &w.down}, .y = a.block_out});
     b.Add({.x = a.block_out, .y = a.x});
   }
-  if (!w.moe) return;
-  b.Linear({.x = a.normed, .w = &w.router, .y = a.router, .full_precision = true});
-  b.Router({.logits = a.router,
-            .bias = &w.router_bias,
-            .experts = s.experts,
-            .chosen = s.chosen,
-            .groups = s.groups,
-            .top_groups = s.top_groups,
-            .scoring = s.scoring,
-            .routing = s.routing,
-            .normalize = s.normalize_top_k,
-            .routed_scaling = s.routed_scaling,
-            .expert_ids = a.expert_ids,
-            .expert_weights = a.expert_weights.data});
+  if (!w.moe) return {};
+  Route(w, s.chosen, a, a.expert_ids, a.expert_weights.data);
+  if (store_ != nullptr) return StreamedExperts(layer, a, keep_going);
   b.RoutedExperts({.x = a.normed,
                    .expert_ids = a.expert_ids,
                    .expert_weights = a.expert_weights.data,
                    .chosen = s.chosen,
                    .experts = w.experts,
                    .y = a.x});
+  return {};
+}
+
+// The `chosen` best experts of a layer for a.normed.
+void KimiK2::Route(const LayerWeights& w, int64_t chosen, const Activations& a, int32_t* ids,
+                   float* weights) {
+  const ModelSpec& s = spec_;
+  backend_->Linear({.x = a.normed, .w = &w.router, .y = a.router, .full_precision = true});
+  backend_->Router({.logits = a.router,
+                    .bias = &w.router_bias,
+                    .experts = s.experts,
+                    .chosen = chosen,
+                    .groups = s.groups,
+                    .top_groups = s.top_groups,
+                    .scoring = s.scoring,
+                    .routing = s.routing,
+                    .normalize = s.normalize_top_k,
+                    .routed_scaling = s.routed_scaling,
+                    .expert_ids = ids,
+                    .expert_weights = weights});
+}
+
+// The experts of a layer as they arrive. A range of ids follows the other, so every row adds its experts in
+// the order, and to the bits, of one call.
+Status KimiK2::StreamedExperts(size_t layer, const Activations& a, const std::function<bool()>& keep_going) {
+  K2_RETURN_IF_ERROR(backend_->Synchronize());  // a device may not have run the router yet
+  const int64_t rows = a.x.rows, moe_layer = static_cast<int64_t>(layer);
+  store_->Begin(moe_layer, {a.expert_ids, static_cast<size_t>(rows * spec_.chosen)},
+                1 + rows / kRowsPerExpertAtOnce);
+  if (rows <= kMostRowsToGuess) GuessExperts(layer + 1, a);
+  for (;;) {
+    Result<ExpertStore::Round> round = store_->Next(keep_going);
+    if (!round.ok()) return round.status();
+    if (round.value().empty()) return {};
+    backend_->RoutedExperts({.x = a.normed,
+                             .expert_ids = a.expert_ids,
+                             .expert_weights = a.expert_weights.data,
+                             .chosen = spec_.chosen,
+                             .experts = store_->experts(moe_layer),
+                             .first_expert = round.value().first,
+                             .end_expert = round.value().end,
+                             .y = a.x});
+    // The next round may give these experts' memory to others.
+    K2_RETURN_IF_ERROR(backend_->Synchronize());
+  }
+}
+
+// The residual stream changes slowly from layer to layer, so the next layer's router says already here, with
+// the input of this one, some of what it will choose. Only the better half of its choice is worth reading.
+void KimiK2::GuessExperts(size_t layer, const Activations& a) {
+  if (layer == weights_->layers.size() || !weights_->layers[layer].moe) return;
+  if (!store_->MayGuess(static_cast<int64_t>(layer))) return;
+  const int64_t chosen = (spec_.chosen + 1) / 2;
+  Route(weights_->layers[layer], chosen, a, guessed_ids_.data(), guessed_weights_.data());
+  if (!backend_->Synchronize().ok()) return;
+  store_->Guess(static_cast<int64_t>(layer), {guessed_ids_.data(), static_cast<size_t>(a.x.rows * chosen)});
 }
 
 Status KimiK2::Trace(const Batch& batch, std::span<const Segment> segments, int64_t moe_layer,
@@ -153,7 +208,7 @@ Status KimiK2::Forward(Batch& batch, const std::function<bool()>& keep_going) {
       segments[i].cache = batch.parts[i].cache->Layer(static_cast<int64_t>(layer));
     }
     Attention(weights_->layers[layer], a, segments);
-    FeedForward(weights_->layers[layer], a);
+    K2_RETURN_IF_ERROR(FeedForward(layer, a, keep_going));
     if (weights_->layers[layer].moe) K2_RETURN_IF_ERROR(Trace(batch, segments, moe_layer++, a));
   }
 
@@ -203,7 +258,8 @@ int64_t KimiK2::ActivationBytes(const ModelSpec& spec, int64_t batch_tokens) {
 }
 
 Result<std::unique_ptr<KimiK2>> KimiK2::Create(const ModelSpec& spec, std::unique_ptr<Weights> weights,
-                                               std::unique_ptr<Backend> backend, int64_t batch_tokens) {
+                                               std::unique_ptr<Backend> backend, int64_t batch_tokens,
+                                               std::unique_ptr<ExpertStore> store) {
   std::unique_ptr<KimiK2> model(new KimiK2());
   model->spec_ = spec;
   model->rope_ = MakeRopeTable(spec);
@@ -216,7 +272,10 @@ Result<std::unique_ptr<KimiK2>> KimiK2::Create(const ModelSpec& spec, std::uniqu
   if (!memory.ok()) return memory.status();
   model->activation_memory_ = std::move(memory.value());
   Layout(spec, batch_tokens, model->activation_memory_.as<float>(), model->activations_);
+  model->guessed_ids_.resize(static_cast<size_t>(kMostRowsToGuess * spec.chosen));
+  model->guessed_weights_.resize(model->guessed_ids_.size());
   model->weights_ = std::move(weights);
+  model->store_ = std::move(store);
   model->backend_ = std::move(backend);
   return model;
 }

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "model/expert_store.h"
 #include "model/kv_cache.h"
 #include "model/spec.h"
 #include "model/weights.h"
@@ -29,14 +30,16 @@ struct Batch {
 
 class KimiK2 {
  public:
-  // `batch_tokens` is the most rows of one Forward.
+  // `batch_tokens` is the most rows of one Forward. With a store the routed experts come from there; without
+  // one they are used where the files are mapped.
   static Result<std::unique_ptr<KimiK2>> Create(const ModelSpec& spec, std::unique_ptr<Weights> weights,
-                                                std::unique_ptr<Backend> backend, int64_t batch_tokens);
+                                                std::unique_ptr<Backend> backend, int64_t batch_tokens,
+                                                std::unique_ptr<ExpertStore> store = nullptr);
 
   // Runs the batch; the caches hold the new rows but are not committed. `keep_going` is asked before every
-  // layer, and by the backend in the midst of ops. False ends the step with kAborted, and nothing that the
-  // step has written means anything. It may also take the logits from a part (no rows) until the batch writes
-  // them.
+  // layer, where one waits for experts, and by the backend in the midst of ops. False ends the step with
+  // kAborted, and nothing that the step has written means anything. It may also take the logits from a part
+  // (no rows) until the batch writes them.
   Status Forward(Batch& batch, const std::function<bool()>& keep_going);
 
   KvCache NewCache() const { return KvCache(spec_.layers, cache_bytes_per_token_); }
@@ -70,7 +73,10 @@ class KimiK2 {
 
   KimiK2() = default;
   void Attention(const LayerWeights& w, const Activations& a, std::span<const Segment> segments);
-  void FeedForward(const LayerWeights& w, const Activations& a);
+  Status FeedForward(size_t layer, const Activations& a, const std::function<bool()>& keep_going);
+  void Route(const LayerWeights& w, int64_t chosen, const Activations& a, int32_t* ids, float* weights);
+  Status StreamedExperts(size_t layer, const Activations& a, const std::function<bool()>& keep_going);
+  void GuessExperts(size_t layer, const Activations& a);
   // Writes what the router chose in the layer just computed to the sessions that keep a trace.
   Status Trace(const Batch& batch, std::span<const Segment> segments, int64_t moe_layer,
                const Activations& a);
@@ -81,6 +87,7 @@ class KimiK2 {
   ModelSpec spec_;
   RopeTable rope_;
   std::unique_ptr<Weights> weights_;
+  std::unique_ptr<ExpertStore> store_;  // null: all experts are mapped
   std::unique_ptr<Backend> backend_;
   AlignedBuffer activation_memory_;
   Activations activations_;  // of batch_tokens_ rows
@@ -88,6 +95,8 @@ class KimiK2 {
   int64_t cache_bytes_per_token_ = 0;
   std::vector<int32_t> ids_;        // [T]
   std::vector<int64_t> positions_;  // [T]
+  std::vector<int32_t> guessed_ids_;
+  std::vector<float> guessed_weights_;
 };
 
 }  // namespace k2

@@ -166,9 +166,7 @@ Result<Weight> ReadRow(const ModelSpec& spec, const Weights& weights, const Weig
       return Malformed(index, "a scale storage");
     }
     weight.scale_storage = static_cast<Storage>(static_cast<int>(row.scale_storage));
-    const int64_t scale_rows = (weight.rows + weight.block_rows - 1) / weight.block_rows;
-    weight.scales = Bytes(weights, row.scale_file, row.scale_offset, row.scale_bytes,
-                          scale_rows * weight.scale_columns() * StorageBytes(weight.scale_storage));
+    weight.scales = Bytes(weights, row.scale_file, row.scale_offset, row.scale_bytes, weight.scale_bytes());
     if (weight.scales == nullptr) return Malformed(index, "scales inside the file that fit the shape");
   }
   return weight;

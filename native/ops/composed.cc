@@ -47,7 +47,8 @@ void Backend::FeedForward(const FeedForwardParams& p) {
 // Expert by expert in ascending id, so that every token adds its experts in ascending id too.
 void Backend::RoutedExperts(const RoutedExpertsParams& p) {
   const int64_t tokens = p.x.rows;
-  for (int64_t e = 0; e < static_cast<int64_t>(p.experts.size()); ++e) {
+  const int64_t end = std::min<int64_t>(p.end_expert, static_cast<int64_t>(p.experts.size()));
+  for (int64_t e = p.first_expert; e < end; ++e) {
     int64_t gathered = 0;
     const auto for_each_token = [&](auto&& visit) {
       for (int64_t t = 0; t < tokens; ++t) {

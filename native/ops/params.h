@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 
 #include "base/tensor.h"
@@ -122,14 +123,18 @@ struct Expert {
   const Weight* down;  // [D, F]
 };
 
-// y += sum over the chosen experts, in ascending id, of weight * down(silu(gate x) * up x)
+// y += sum over the chosen experts, in ascending id, of weight * down(silu(gate x) * up x). Experts outside
+// [first_expert, end_expert) are left out, and only their shapes are looked at: calls with ranges that follow
+// one another give the bits of one call with all experts.
 struct RoutedExpertsParams {
   Tensor x;                     // [T, D]
   const int32_t* expert_ids;    // [T, K], ascending in a row
   const float* expert_weights;  // [T, K]
   int64_t chosen;
   std::span<const Expert> experts;  // [E]
-  Tensor y;                         // [T, D]
+  int32_t first_expert = 0;
+  int32_t end_expert = std::numeric_limits<int32_t>::max();
+  Tensor y;  // [T, D]
 };
 
 // y = down(silu(gate x) * up x)

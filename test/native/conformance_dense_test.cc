@@ -262,6 +262,23 @@ TEST(conformance_feed_forward) {
   }
 }
 
+// The experts of the range alone have numbers: whoever looks at the others' ends the program.
+void RunRange(Backend& backend, RoutedExpertsParams p) {
+  std::vector<Weight> weights;
+  for (const Expert& expert : p.experts) {
+    for (const Weight* w : {expert.gate, expert.up, expert.down}) {
+      const int32_t e = static_cast<int32_t>(weights.size() / 3);
+      weights.push_back(*w);
+      if (e < p.first_expert || e >= p.end_expert) weights.back().data = weights.back().scales = nullptr;
+    }
+  }
+  std::vector<Expert> experts;
+  for (size_t i = 0; i < weights.size(); i += 3)
+    experts.push_back({&weights[i], &weights[i + 1], &weights[i + 2]});
+  p.experts = experts;
+  backend.RoutedExperts(p);
+}
+
 TEST(conformance_routed_experts) {
   Draws draws(8);
   constexpr int64_t kExperts = 6;
@@ -330,6 +347,21 @@ TEST(conformance_routed_experts) {
                                     .chosen = chosen,
                                     .experts = experts,
                                     .y = out});
+                   Matrix ranged = start.Rows(first, count);
+                   for (const auto& [begin, end] : {std::pair{0, 2}, {2, 3}, {3, int{kExperts}}}) {
+                     RunRange(b, {.x = part.tensor(),
+                                  .expert_ids = ids.data() + first * chosen,
+                                  .expert_weights = shares.data() + first * chosen,
+                                  .chosen = chosen,
+                                  .experts = experts,
+                                  .first_expert = begin,
+                                  .end_expert = end,
+                                  .y = ranged.tensor()});
+                   }
+                   for (int64_t t = 0; t < count; ++t) {
+                     EXPECT(std::memcmp(ranged.tensor().row(t), out.row(t), sizeof(float) * start.columns) ==
+                            0);
+                   }
                  },
              .tolerance = [&](int64_t t, int64_t n) { return bounds[static_cast<size_t>(t * hidden + n)]; },
              .activations = activations});

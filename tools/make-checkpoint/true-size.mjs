@@ -8,7 +8,7 @@ import { mkdir, open, readdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const CONFIG = {
+export const CONFIG = {
   architectures: ["DeepseekV3ForCausalLM"],
   attention_bias: false,
   bos_token_id: 163584,
@@ -98,7 +98,7 @@ function packed(name, rows, columns) {
   ];
 }
 
-function layerTensors(layer) {
+export function layerTensors(layer, experts = CONFIG.n_routed_experts) {
   const prefix = `model.layers.${layer}.`;
   const weight = (name, ...shape) => [`${prefix}${name}.weight`, "BF16", shape];
   const tensors = [
@@ -118,9 +118,10 @@ function layerTensors(layer) {
     weight(`${name}.up_proj`, width, 7168),
   ];
   if (layer === 0) return [...tensors, ...mlp("mlp", 18432)];
-  tensors.push(weight("mlp.gate", 384, 7168), [`${prefix}mlp.gate.e_score_correction_bias`, "F32", [384]]);
+  tensors.push(weight("mlp.gate", experts, 7168));
+  tensors.push([`${prefix}mlp.gate.e_score_correction_bias`, "F32", [experts]]);
   tensors.push(...mlp("mlp.shared_experts", 2048));
-  for (let expert = 0; expert < 384; expert++) {
+  for (let expert = 0; expert < experts; expert++) {
     const name = `${prefix}mlp.experts.${expert}.`;
     tensors.push(
       ...packed(`${name}down_proj`, 7168, 2048),
@@ -147,11 +148,15 @@ function byTypeThenName([nameA, typeA], [nameB, typeB]) {
   return TYPE_ORDER.indexOf(typeA) - TYPE_ORDER.indexOf(typeB) || (nameA < nameB ? -1 : 1);
 }
 
-/** Writes the header and leaves the data to a hole. Returns the bytes of data. */
-async function writeShard(path, tensors) {
+/**
+ * Writes the header and, of each tensor, what `fill` writes to the file; without it the data are a hole. Returns the bytes
+ * of data.
+ */
+export async function writeShard(path, tensors, fill = async () => {}) {
   const entries = { __metadata__: { format: "pt" } };
+  const sorted = tensors.toSorted(byTypeThenName);
   let end = 0;
-  for (const [name, dtype, shape] of tensors.toSorted(byTypeThenName)) {
+  for (const [name, dtype, shape] of sorted) {
     const begin = end;
     end += shape.reduce((product, size) => product * size, TYPE_BYTES[dtype]);
     entries[name] = { dtype, shape, data_offsets: [begin, end] };
@@ -164,6 +169,10 @@ async function writeShard(path, tensors) {
   try {
     await file.write(header);
     await file.truncate(header.length + end);
+    for (const [name, dtype] of sorted) {
+      const [begin, tensorEnd] = entries[name].data_offsets;
+      await fill(file, header.length + begin, tensorEnd - begin, name, dtype);
+    }
   } finally {
     await file.close();
   }

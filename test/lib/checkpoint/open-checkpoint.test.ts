@@ -4,7 +4,7 @@
 import { mkdirSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { forecastMemory } from "../../../lib/checkpoint/memory-forecast";
+import { expertSizesOf, forecastMemory } from "../../../lib/checkpoint/memory-forecast";
 import { type OpenProgress, openCheckpoint } from "../../../lib/checkpoint/open-checkpoint";
 import { K2Error } from "../../../lib/errors";
 import {
@@ -142,8 +142,11 @@ describe("forecastMemory", () => {
   const plan = { cacheBytesPerToken: 70_272, pageTokens: 64, scratchBytes: 1000 };
 
   it("counts whole pages of cache", () => {
-    expect(forecastMemory(5000, plan, { contextTokens: 65, prefixCacheBytes: 7000 }, 1e9)).toEqual({
+    const options = { contextTokens: 65, prefixCacheBytes: 7000, expertMemory: "auto" } as const;
+    expect(forecastMemory(5000, { bytes: 4000, tokenBytes: 9 }, plan, options, 1e9)).toEqual({
       weightsBytes: 5000,
+      expertsBytes: 4000,
+      expertMemoryBytes: 0,
       cacheBytes: 128 * 70_272,
       prefixCacheBytes: 7000,
       scratchBytes: 1000,
@@ -155,12 +158,71 @@ describe("forecastMemory", () => {
   });
 
   it("tells weights that stream from disk from a cache that cannot be", () => {
+    const none = { bytes: 0, tokenBytes: 0 };
     const forecast = (weightBytes: number, contextTokens: number, prefixCacheBytes = 0) =>
-      forecastMemory(weightBytes, plan, { contextTokens, prefixCacheBytes }, 24e9);
+      forecastMemory(
+        weightBytes,
+        none,
+        plan,
+        { contextTokens, prefixCacheBytes, expertMemory: "auto" },
+        24e9,
+      );
     expect(forecast(594e9, 1000)).toMatchObject({ fits: false, runs: true });
     expect(forecast(1e9, 1e6)).toMatchObject({ fits: false, runs: false });
     expect(forecast(1e9, 1000, 24e9)).toMatchObject({ fits: false, runs: false });
-    const ofMachine = forecastMemory(0, plan, { contextTokens: 0, prefixCacheBytes: 0 });
+    const ofMachine = forecastMemory(0, none, plan, {
+      contextTokens: 0,
+      prefixCacheBytes: 0,
+      expertMemory: "auto",
+    });
     expect(ofMachine.memoryBytes).toBeGreaterThan(1e8);
+  });
+
+  describe("of experts", () => {
+    const weightsBytes = 594e9;
+    const sizes = { bytes: 571e9, tokenBytes: 0.2e9 };
+    const forecast = (memoryBytes: number, expertMemory: "auto" | "mapped" | number, experts = sizes) => {
+      const options = { contextTokens: 1024, prefixCacheBytes: 1e9, expertMemory };
+      return forecastMemory(weightsBytes, experts, plan, options, memoryBytes);
+    };
+    const working = 1024 * 70_272 + 1e9 + 1000;
+
+    it("takes what a model that does not fit leaves of nine tenths of memory", () => {
+      const { expertMemoryBytes, fits, runs } = forecast(128e9, "auto");
+      expect(expertMemoryBytes).toBe(0.9 * 128e9 - 23e9 - working);
+      expect({ fits, runs }).toEqual({ fits: false, runs: true });
+    });
+
+    it("leaves a model that fits where it is mapped", () => {
+      expect(forecast(594e9 + working, "auto")).toMatchObject({ expertMemoryBytes: 0, fits: true });
+      expect(forecast(594e9 + working - 1, "auto").expertMemoryBytes).toBeGreaterThan(500e9);
+    });
+
+    it("takes at least the experts of a token, and nothing where even they do not fit", () => {
+      expect(forecast(16e9, "auto")).toMatchObject({ expertMemoryBytes: 0.2e9, runs: true });
+      expect(forecast(working + 0.1e9, "auto")).toMatchObject({ expertMemoryBytes: 0, runs: true });
+      expect(forecast(16e9, "auto", { bytes: 0, tokenBytes: 0 }).expertMemoryBytes).toBe(0);
+    });
+
+    it("takes what it is told to, and refuses more than there is", () => {
+      expect(forecast(128e9, "mapped")).toMatchObject({ expertMemoryBytes: 0, runs: true });
+      expect(forecast(128e9, 40e9)).toMatchObject({ expertMemoryBytes: 40e9, runs: true });
+      expect(forecast(128e9, 127e9)).toMatchObject({ expertMemoryBytes: 127e9, runs: false });
+      // More than all experts is never taken.
+      expect(forecast(800e9, 900e9)).toMatchObject({ runs: true });
+    });
+
+    it("counts the experts of a checkpoint", () => {
+      const config = { hidden_size: 100, moe_intermediate_size: 50, num_experts_per_tok: 4 };
+      const share = (part: string, parameters: number, bytes: number) => ({ part, parameters, bytes });
+      const checkpoint = {
+        config,
+        storageShares: [share("experts", 1000, 600), share("experts", 1000, 2000), share("shared", 10, 90)],
+      };
+      expect(expertSizesOf(checkpoint as unknown as Parameters<typeof expertSizesOf>[0])).toEqual({
+        bytes: 2600,
+        tokenBytes: 4 * (2 * 15_000 + 2 ** 19),
+      });
+    });
   });
 });

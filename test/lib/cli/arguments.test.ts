@@ -49,6 +49,15 @@ describe("parseArguments", () => {
     }
   });
 
+  it("takes a word in the place of a number where a flag has such words", () => {
+    const expertMemory = (text: string) => parse("m", "p", "--expert-memory", text).options(MODEL_FLAGS);
+    expect(expertMemory("40000000000")).toEqual({ expertMemory: 40e9 });
+    expect(expertMemory("mapped")).toEqual({ expertMemory: "mapped" });
+    for (const text of ["0", "disk", "1.5"]) {
+      expect(() => expertMemory(text)).toThrow("Expected auto, mapped or an integer of at least 1");
+    }
+  });
+
   it("lets the last value of a flag win, but collects those of a list", () => {
     const given = parse("m", "p", "--seed", "1", "--seed", "2", "--stop", "a", "--stop", "b");
     expect(given.number("seed")).toBe(2);

@@ -1,8 +1,8 @@
 // `k2 bench`: its page and its JSON on the demo model, and the arithmetic behind its verdict.
 
 import { describe, expect, it } from "vitest";
-import { demandOf, limitsOf } from "../../../lib/cli/bench-limits";
-import { benchReport } from "../../../lib/cli/bench-report";
+import { demandOf, diskForecastOf, limitsOf } from "../../../lib/cli/bench-limits";
+import { type Benchmark, benchReport } from "../../../lib/cli/bench-report";
 import { openTerminal } from "../../../lib/cli/terminal";
 import { type MachineLimits, type MemoryForecast, openCheckpoint } from "../../../lib/index";
 import { DEMO_FOLDER, k2 } from "./command-line";
@@ -17,6 +17,8 @@ const MACHINE: MachineLimits = {
 };
 const MEMORY: MemoryForecast = {
   weightsBytes: 10e9,
+  expertsBytes: 8e9,
+  expertMemoryBytes: 0,
   cacheBytes: 1e9,
   prefixCacheBytes: 0,
   scratchBytes: 1e9,
@@ -55,12 +57,32 @@ describe("what a token takes", () => {
     expect(limitsOf(DEMAND, slow, MEMORY)).toMatchObject({ decodeTokensPerSecond: 10, bound: "arithmetic" });
     expect(limitsOf(DEMAND, MACHINE, { ...MEMORY, weightsBytes: 5e6 }).bound).toBe("caches");
     expect(limitsOf(DEMAND, MACHINE, { ...MEMORY, fits: false }).bound).toBe("disk");
+    expect(limitsOf(DEMAND, MACHINE, { ...MEMORY, expertMemoryBytes: 1e9 }).bound).toBe("disk");
+  });
+
+  it("takes its time from the disk where experts are not in memory", () => {
+    const limits = limitsOf(DEMAND, MACHINE, MEMORY);
+    const decodes = [
+      { hits: 50, misses: 30 },
+      { hits: 10, misses: 10 },
+    ];
+    // 0.2 GB at 2 GB/s, beside the 50 ms of the memory.
+    expect(diskForecastOf(DEMAND, limits, decodes, { readBytes: 10e9, readMs: 5000 })).toEqual({
+      hitRate: 0.6,
+      diskBytesPerSecond: 2e9,
+      diskBytesPerToken: expect.closeTo(0.2e9),
+      decodeTokensPerSecond: expect.closeTo(1 / (0.05 + 0.1)),
+    });
+    const idle = diskForecastOf(DEMAND, limits, [], { readBytes: 0, readMs: 0 });
+    expect(idle.decodeTokensPerSecond).toBeCloseTo(20);
   });
 });
 
+const MAPPED = { expertReads: null, disk: null };
+
 describe("the page", () => {
   const { stdout } = openTerminal(() => {});
-  const page = (memory: MemoryForecast) =>
+  const page = (memory: MemoryForecast, experts: Pick<Benchmark, "expertReads" | "disk"> = MAPPED) =>
     benchReport(
       {
         path: "/models/x",
@@ -70,6 +92,7 @@ describe("the page", () => {
         demand: DEMAND,
         limits: limitsOf(DEMAND, MACHINE, memory),
         runs: [{ promptTokens: 128, prefillTokensPerSecond: 100, decodeTokensPerSecond: 15 }],
+        ...experts,
       },
       stdout,
     )
@@ -83,6 +106,34 @@ describe("the page", () => {
     expect(page(MEMORY)).toContain("15.0 tok/s were reached, 75 % of that.");
     expect(page({ ...MEMORY, weightsBytes: 5e6 })).toContain("All weights fit into the cache");
     expect(page({ ...MEMORY, fits: false })).toContain("read from disk again and again");
+  });
+
+  it("says what a disk allows, and how experts came from it", () => {
+    const memory = { ...MEMORY, fits: false, expertMemoryBytes: 2e9 };
+    const expertReads = {
+      hits: 60,
+      misses: 40,
+      guesses: 9,
+      usedGuesses: 4,
+      wastedGuesses: 3,
+      readBytes: 10e9,
+      readMs: 5000,
+      waits: 7,
+      waitMs: 1500,
+      memoryBytes: 2e9,
+    };
+    const limits = limitsOf(DEMAND, MACHINE, memory);
+    const text = page(memory, {
+      expertReads,
+      disk: diskForecastOf(DEMAND, limits, [expertReads], expertReads),
+    });
+    expect(text).toContain("read 10.0 GB in 5.0 s of reading");
+    expect(text).toContain("uses 100, 60 % found in memory");
+    expect(text).toContain("guesses 9, 4 used, 3 wasted");
+    expect(text).toContain("waits 7, 1.5 s in all");
+    expect(text).toContain("from disk, which gave 2.00 GB/s");
+    expect(text).toContain("60 % were in memory, so a token reads 200.0 MB");
+    expect(text).toContain("decodes about 6.67 tok/s, and with all experts in memory 20.0 at most");
   });
 });
 
