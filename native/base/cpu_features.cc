@@ -2,7 +2,9 @@
 
 #include <cstddef>
 
-#if defined(__aarch64__) && defined(__linux__)
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #elif defined(__aarch64__) && defined(__APPLE__)
 #include <sys/sysctl.h>
@@ -10,7 +12,17 @@
 
 namespace k2 {
 
-#if defined(__aarch64__)
+#if defined(__x86_64__)
+namespace {
+
+// Compilers learned to ask for it by name late.
+bool HasAvxVnni() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 4 & 1) != 0;
+}
+
+}  // namespace
+#elif defined(__aarch64__)
 namespace {
 
 struct ArmFeatures {
@@ -49,7 +61,7 @@ const CpuFeatures& DetectCpu() {
     found.crc32c = __builtin_cpu_supports("sse4.2");
     found.avx2_fma =
         __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-    found.avx_vnni = found.avx2_fma && __builtin_cpu_supports("avxvnni");
+    found.avx_vnni = found.avx2_fma && HasAvxVnni();
     found.avx512 = found.avx2_fma && __builtin_cpu_supports("avx512f") &&
                    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                    __builtin_cpu_supports("avx512vl");

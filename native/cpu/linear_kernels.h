@@ -20,7 +20,8 @@ namespace k2 {
 
 constexpr int kBlockRows = 16;
 
-// How a row of activations lies in memory. Each element takes 4 bytes (floats) or 2 (pairs).
+// How a row of activations lies in memory: elements of 4 bytes (floats) or 2 (pairs), or whole steps
+// (planes).
 enum class ActivationFormat : uint8_t {
   kFloat,        // f32 as it is
   kRounded,      // f32 rounded to bf16, for kernels that multiply in f32
@@ -83,8 +84,8 @@ struct LinearKernels {
   Isa isa;
   // Activations that row_block wants for a weight. `full_precision` keeps them unrounded.
   ActivationFormat (*format)(const Weight& weight, bool full_precision);
-  // Stores n floats in a format, PackedBytes of it; what is packed in parts is packed in whole steps if the
-  // format is one of planes, else in multiples of 8.
+  // Stores n floats in a format, PackedBytes of them. A row may be packed in parts, which are whole steps
+  // where the format is one of planes, else multiples of 8.
   void (*pack)(ActivationFormat format, const float* x, int64_t n, uint8_t* out);
   void (*row_block)(const RowBlock& block);
   // Two blocks with activations, format, columns and storage in common, side by side: each line of

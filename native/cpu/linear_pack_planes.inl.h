@@ -7,7 +7,7 @@ typedef int64_t PairLanes __attribute__((vector_size(64)));
 typedef int8_t ByteLanes __attribute__((vector_size(8)));
 
 // The low bytes of 16 numbers, those of even columns first.
-K2_INLINE void StoreCodes(IntLanes codes, int8_t* out) {
+K2_INLINE void StoreCodes(const IntLanes& codes, int8_t* out) {
   const PairLanes pairs = (PairLanes)codes;
   const ByteLanes even = __builtin_convertvector(pairs, ByteLanes);
   const ByteLanes odd = __builtin_convertvector(pairs >> 32, ByteLanes);

@@ -226,7 +226,8 @@ struct ExpertWeights {
 
 TEST(conformance_feed_forward) {
   Draws draws(7);
-  for (const auto& [hidden, width] : {std::pair<int64_t, int64_t>{64, 96}, {96, 160}, {33, 20}, {64, 32}}) {
+  for (const auto& [hidden, width] :
+       {std::pair<int64_t, int64_t>{64, 96}, {96, 160}, {33, 20}, {33, 40}, {64, 32}}) {
     for (const Coding& coding : Codings(hidden)) {
       if (coding.block_columns == 96 || coding.block_columns == 128) continue;
       const Matrix x = RandomActivations(draws.Between(1, 20), hidden, draws.Seed());
@@ -282,7 +283,7 @@ void RunRange(Backend& backend, RoutedExpertsParams p) {
 TEST(conformance_routed_experts) {
   Draws draws(8);
   constexpr int64_t kExperts = 6;
-  for (const auto& [hidden, width] : {std::pair<int64_t, int64_t>{64, 96}, {96, 64}, {33, 20}}) {
+  for (const auto& [hidden, width] : {std::pair<int64_t, int64_t>{64, 96}, {96, 64}, {33, 20}, {33, 40}}) {
     for (const Coding& coding : Codings(hidden)) {
       if (coding.block_columns == 96 || coding.block_columns == 128) continue;
       const int64_t chosen = draws.Between(1, 4);
