@@ -32,4 +32,8 @@ class MappedFile {
   FaultRange guard_ = -1;
 };
 
+// Takes the pages that lie whole inside a part of a mapped file out of this process: whoever reads them again
+// gets them from the page cache or from disk.
+void ReleaseMappedPages(const uint8_t* data, size_t size_bytes);
+
 }  // namespace k2

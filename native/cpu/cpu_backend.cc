@@ -13,7 +13,7 @@ CpuBackend::CpuBackend(Isa isa, const BackendOptions& options, std::unique_ptr<T
       cache_type_(options.cache_type),
       pool_(std::move(pool)),
       linear_scratch_(LinearKernelsFor(isa, activations_), *pool_),
-      experts_(linear_scratch_, ElementwiseKernelsFor(isa)),
+      experts_(linear_scratch_, ElementwiseKernelsFor(isa), options.expert_copy_bytes),
       attention_(cache_type_) {}
 
 Result<std::unique_ptr<Backend>> CpuBackend::Make(const BackendOptions& options) {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "cpu/for_ahead.h"
+#include "cpu/interleave.h"
 
 namespace k2 {
 namespace {
@@ -23,6 +24,12 @@ RowBlock BlockOf(const Weight& w, int64_t block, ActivationFormat format, Packed
 }
 
 int64_t Blocks(const Weight& w) { return (w.rows + kBlockRows - 1) / kBlockRows; }
+
+// Writes a row block of a copy.
+void CopyBlock(const LinearKernels& kernels, const Weight& source, const Weight& copy, int64_t block) {
+  uint8_t* const out = const_cast<uint8_t*>(copy.data) + block * InterleavedBlockBytes(copy.columns);
+  kernels.interleave(source, block * kBlockRows, out);
+}
 
 int64_t MostPerToken(const BackendShapes& shapes, ActivationFormat format) {
   return std::max(shapes.chosen * PackedStride(format, shapes.expert_width),
@@ -85,7 +92,7 @@ void CpuExperts::FeedForward(const FeedForwardParams& p) {
   const int64_t slab = TokensAtOnce(stride);
   for (int64_t first = 0; first < p.x.rows; first += slab) {
     const int64_t tokens = std::min(slab, p.x.rows - first);
-    const Group group = {&p.weights, nullptr, nullptr, tokens, hidden_, stride};
+    const Group group = {&p.weights, nullptr, nullptr, nullptr, tokens, hidden_, stride};
     Run({p.x.row(first), tokens, p.x.columns, p.x.stride}, {p.y.row(first), tokens, p.y.columns, p.y.stride},
         {&group, 1});
   }
@@ -97,9 +104,30 @@ void CpuExperts::RoutedExperts(const RoutedExpertsParams& p) {
   const int64_t slab = TokensAtOnce(stride * p.chosen);
   for (int64_t first = 0; first < p.x.rows; first += slab) {
     const int64_t tokens = std::min(slab, p.x.rows - first);
-    const int64_t groups = SortByExpert(p, first, tokens);
+    const std::span<Group> groups(groups_, static_cast<size_t>(SortByExpert(p, first, tokens)));
+    UseCopies(groups);
     Run({p.x.row(first), tokens, p.x.columns, p.x.stride}, {p.y.row(first), tokens, p.y.columns, p.y.stride},
-        {groups_, static_cast<size_t>(groups)});
+        groups);
+    FinishCopies(groups);
+  }
+}
+
+// With more tokens than a few, what copying costs is not won back by the time of one use.
+void CpuExperts::UseCopies(std::span<Group> groups) {
+  constexpr int64_t kFewTokens = 4;
+  for (Group& group : groups) {
+    const Expert& expert = *group.expert;
+    ExpertCopies::Copy* const copy = copies_.Find(expert, group.count <= kFewTokens);
+    if (copy == nullptr || (!copy->is_whole && group.count > kFewTokens)) continue;
+    group.source = copy->is_whole ? nullptr : &expert;
+    group.expert = &copy->expert;
+  }
+}
+
+void CpuExperts::FinishCopies(std::span<const Group> groups) {
+  if (scratch_.pool().stopped()) return;  // some blocks may be missing
+  for (const Group& group : groups) {
+    if (group.source != nullptr) copies_.Finish(*group.source, *copies_.Find(*group.source, false));
   }
 }
 
@@ -118,8 +146,8 @@ int64_t CpuExperts::SortByExpert(const RoutedExpertsParams& p, int64_t first, in
     if (rows == 0 || e < p.first_expert || e >= p.end_expert) continue;
     const Expert& expert = p.experts[static_cast<size_t>(e)];
     const int64_t stride = HiddenStride(expert);
-    groups_[groups++] = {&expert, sorted_tokens_ + first_[e], sorted_weights_ + first_[e], rows, hidden,
-                         stride};
+    groups_[groups++] = {&expert, nullptr, sorted_tokens_ + first_[e], sorted_weights_ + first_[e], rows,
+                         hidden,  stride};
     hidden += rows * stride;
   }
   for (int64_t i = 0; i < pairs; ++i) {
@@ -167,6 +195,10 @@ void CpuExperts::GateAndUp(std::span<const Group> groups) {
     float* const step = scratch_.Sums(thread, 2);  // [tokens, kStepColumns]
     const int64_t first = task % tasks * per_task, last = std::min(blocks, first + per_task);
     for (int64_t block = first; block < last; ++block) {
+      if (group.source != nullptr) {
+        CopyBlock(kernels, *group.source->gate, gate, block);
+        CopyBlock(kernels, *group.source->up, up, block);
+      }
       RowBlock gate_block =
           BlockOf(gate, block, gate_format, scratch_.Rows(gate_format), group.count, gate_sums);
       RowBlock up_block = BlockOf(up, block, up_format, scratch_.Rows(up_format), group.count, up_sums);
@@ -237,33 +269,36 @@ void CpuExperts::Down(std::span<const Group> groups, const Tensor& y) {
   const int64_t per_task =
       (BlocksPerTask(block_bytes, pairs / static_cast<int64_t>(groups.size())) + width - 1) / width * width;
 
-  ForAhead(
-      scratch_.pool(), (blocks + per_task - 1) / per_task, [&](int64_t task, int64_t next_task, int thread) {
-        const int64_t last = std::min(blocks, (task + 1) * per_task);
-        for (int64_t block = task * per_task; block < last; block += width) {
-          const int64_t count = std::min(width, last - block);
-          const int64_t next_block = block + width < last ? block + width
-                                     : next_task >= 0     ? next_task * per_task
-                                                          : blocks;
-          for (size_t i = 0; i < groups.size(); ++i) {
-            const Group& group = groups[i];
-            const Weight& down = *group.expert->down;
-            RowBlock pair[2];
-            for (int64_t j = 0; j < count; ++j) {
-              pair[j] =
-                  BlockOf(down, block + j, kernels.format(down, false), {group.hidden, group.hidden_stride},
-                          group.count, scratch_.Sums(thread, static_cast<int>(j)));
-              if (i + 1 < groups.size()) {
-                pair[j].next = RowBlockBytes(*groups[i + 1].expert->down, (block + j) * kBlockRows);
-              } else if (next_block + j < blocks) {
-                pair[j].next = RowBlockBytes(any, (next_block + j) * kBlockRows);
-              }
-            }
-            MultiplyBlocks(kernels, pair, count);
-            for (int64_t j = 0; j < count; ++j) AddToRows(group, pair[j], y);
-          }
-        }
-      });
+  ForAhead(scratch_.pool(), (blocks + per_task - 1) / per_task,
+           [&](int64_t task, int64_t next_task, int thread) {
+             // One expert after the other, so that each is read for as long as it lasts.
+             const int64_t first = task * per_task, last = std::min(blocks, first + per_task);
+             for (size_t i = 0; i < groups.size(); ++i) {
+               const Group& group = groups[i];
+               const Weight& down = *group.expert->down;
+               const ActivationFormat format = kernels.format(down, false);
+               for (int64_t block = first; block < last; block += width) {
+                 const int64_t count = std::min(width, last - block);
+                 const Weight* next = block + width < last    ? &down
+                                      : i + 1 < groups.size() ? groups[i + 1].expert->down
+                                      : next_task >= 0        ? &any
+                                                              : nullptr;
+                 const int64_t next_block = block + width < last    ? block + width
+                                            : i + 1 < groups.size() ? first
+                                                                    : next_task * per_task;
+                 RowBlock pair[2];
+                 for (int64_t j = 0; j < count; ++j) {
+                   if (group.source != nullptr) CopyBlock(kernels, *group.source->down, down, block + j);
+                   pair[j] = BlockOf(down, block + j, format, {group.hidden, group.hidden_stride},
+                                     group.count, scratch_.Sums(thread, static_cast<int>(j)));
+                   if (next != nullptr && next_block + j < blocks)
+                     pair[j].next = RowBlockBytes(*next, (next_block + j) * kBlockRows);
+                 }
+                 MultiplyBlocks(kernels, pair, count);
+                 for (int64_t j = 0; j < count; ++j) AddToRows(group, pair[j], y);
+               }
+             }
+           });
 }
 
 // Writes (one group of all tokens) or adds (routed experts, with their weights) what a block of `down`

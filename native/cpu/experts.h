@@ -6,6 +6,7 @@
 
 #include "base/buffer.h"
 #include "cpu/elementwise.h"
+#include "cpu/expert_copies.h"
 #include "cpu/linear_scratch.h"
 #include "ops/backend.h"
 
@@ -13,9 +14,9 @@ namespace k2 {
 
 class CpuExperts {
  public:
-  // `scratch` is prepared before the first call.
-  CpuExperts(LinearScratch& scratch, const ElementwiseKernels& elementwise)
-      : scratch_(scratch), elementwise_(elementwise) {}
+  // `scratch` is prepared before the first call; `copy_bytes` is for copies of routed experts.
+  CpuExperts(LinearScratch& scratch, const ElementwiseKernels& elementwise, int64_t copy_bytes)
+      : scratch_(scratch), elementwise_(elementwise), copies_(copy_bytes) {}
 
   int64_t Bytes(const BackendShapes& shapes) const;
   Status Prepare(const BackendShapes& shapes);
@@ -26,7 +27,8 @@ class CpuExperts {
  private:
   // One expert and its tokens.
   struct Group {
-    const Expert* expert;
+    const Expert* expert;   // that of the checkpoint or its copy
+    const Expert* source;   // what to copy on the way; null: nothing
     const int32_t* tokens;  // [count] rows of x and y; null: 0, 1, 2, ...
     const float* weights;   // [count] what is added to y is multiplied with; null: y is assigned
     int64_t count;
@@ -44,6 +46,9 @@ class CpuExperts {
   // Fills groups_ with the chosen experts of the range of `p`, in ascending id, for `tokens` rows from
   // `first` on; returns how many.
   int64_t SortByExpert(const RoutedExpertsParams& p, int64_t first, int64_t tokens);
+  // Takes the copies of the groups' experts where there are some.
+  void UseCopies(std::span<Group> groups);
+  void FinishCopies(std::span<const Group> groups);
   void Run(const Tensor& x, const Tensor& y, std::span<const Group> groups);
   void GateAndUp(std::span<const Group> groups);
   void StoreHidden(const Group& group, ActivationFormat format, int64_t first, const float* h,
@@ -53,6 +58,7 @@ class CpuExperts {
 
   LinearScratch& scratch_;
   const ElementwiseKernels elementwise_;
+  ExpertCopies copies_;
   AlignedBuffer buffer_;
   uint8_t* hidden_ = nullptr;
   int64_t hidden_bytes_ = 0;

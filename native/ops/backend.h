@@ -81,6 +81,9 @@ struct BackendOptions {
   std::string isa = {};  // forces a kernel set; empty: the best that the CPU has
   Activations activations = Activations::k16Bit;
   CacheType cache_type = CacheType::kBf16;
+  // Most memory for copies of routed experts in a form that the backend reads faster. Above 0, all weights
+  // must stay where they are.
+  int64_t expert_copy_bytes = 0;
 };
 
 using MakeBackend = Result<std::unique_ptr<Backend>> (*)(const BackendOptions&);

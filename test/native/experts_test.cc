@@ -10,6 +10,7 @@
 #include "activations_twin.h"
 #include "base/rng.h"
 #include "check.h"
+#include "cpu/interleave.h"
 #include "linear_cases.h"
 
 namespace k2::test {
@@ -76,10 +77,11 @@ std::vector<LinearKernels> AllKernels() {
 }
 
 struct Runner {
-  Runner(const LinearKernels& kernels, int threads, const Sizes& sizes, int64_t tokens)
+  Runner(const LinearKernels& kernels, int threads, const Sizes& sizes, int64_t tokens,
+         int64_t copy_bytes = 0)
       : pool(std::move(ThreadPool::Create(threads).value())),
         scratch(kernels, *pool),
-        experts(scratch, ElementwiseKernelsFor(kernels.isa)) {
+        experts(scratch, ElementwiseKernelsFor(kernels.isa), copy_bytes) {
     BackendShapes shapes = {};
     shapes.hidden = sizes.hidden;
     shapes.widest_input = std::max(sizes.hidden, sizes.width);
@@ -260,6 +262,54 @@ TEST(experts_give_a_row_the_same_bits_in_any_company) {
   }
 }
 
+// Whatever part of them has a copy, and whether it is being made or was made before.
+TEST(experts_that_are_copied_have_the_same_bits) {
+  const Sizes sizes = {192, 96, 12, 3};
+  constexpr int64_t kCopy = 2 * 6 * InterleavedBlockBytes(192) + 12 * InterleavedBlockBytes(96);
+  for (const LinearKernels& kernels : AllKernels()) {
+    for (const int64_t copies : {12, 5, 1}) {
+      Model model(sizes, {kInt4}, {kInt4}, {kInt4});
+      Runner plain(kernels, 2, sizes, 64), copying(kernels, 2, sizes, 64, copies * kCopy);
+      const Matrix x = RandomActivations(64, sizes.hidden, 41);
+      const Choice choice = RandomChoice(sizes, 64, 42);
+      const size_t before = AllocatedBytes();
+      for (int64_t tokens : {40, 1, 1, 2, 4, 9, 1, 3, 64, 1}) {
+        for (int64_t first = 0; first + tokens <= 64; first += 7) {
+          const Matrix part = x.Rows(first, tokens);
+          EXPECT(
+              SameBits(copying.Route(model, part, choice, first), plain.Route(model, part, choice, first)));
+        }
+      }
+      EXPECT(AllocatedBytes() - before == static_cast<size_t>(copies * kCopy));
+      if (copies < 12) continue;
+      // The copies are what is computed with.
+      const Matrix y = plain.Route(model, x, choice);
+      for (const auto& weight : model.weights) weight->FillWith(0x99);
+      EXPECT(SameBits(copying.Route(model, x, choice), y));
+    }
+  }
+}
+
+// A step that ends in its midst leaves copies that lack blocks.
+TEST(experts_do_not_use_a_copy_that_was_stopped) {
+  const Sizes sizes = {192, 96, 12, 3};
+  const LinearKernels& kernels = LinearKernelsFor(SupportedIsas().front());
+  const Model model(sizes, {kInt4}, {kInt4}, {kInt4});
+  const Matrix x = RandomActivations(1, sizes.hidden, 43);
+  const Choice choice = RandomChoice(sizes, 1, 44);
+  Runner plain(kernels, 1, sizes, 1);
+  const Matrix y = plain.Route(model, x, choice);
+  for (int questions = 0; questions < 20; ++questions) {
+    Runner copying(kernels, 1, sizes, 1, int64_t{1} << 20);
+    int left = questions;
+    const std::function<bool()> keep_going = [&] { return left-- > 0; };
+    copying.pool->StopWhenNot(&keep_going);
+    (void)copying.Route(model, x, choice);
+    copying.pool->StopWhenNot(nullptr);
+    EXPECT(SameBits(copying.Route(model, x, choice), y));
+  }
+}
+
 // The sum over experts is in ascending id, one rounding per expert.
 TEST(experts_are_added_in_ascending_id) {
   const Sizes sizes = {32, 32, 8, 4};
@@ -287,7 +337,7 @@ TEST(experts_are_added_in_ascending_id) {
 TEST(experts_report_memory_that_is_missing) {
   const std::unique_ptr<ThreadPool> pool = std::move(ThreadPool::Create(1).value());
   LinearScratch scratch(LinearKernelsFor(SupportedIsas().front()), *pool);
-  CpuExperts experts(scratch, ElementwiseKernelsFor(SupportedIsas().front()));
+  CpuExperts experts(scratch, ElementwiseKernelsFor(SupportedIsas().front()), 0);
   BackendShapes shapes = {};
   shapes.hidden = shapes.widest_input = shapes.dense_width = 64;
   shapes.batch_tokens = 8;
