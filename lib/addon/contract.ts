@@ -137,6 +137,8 @@ export interface EngineOptions {
   speculation: 0 | 1;
   /** Memory for routed experts that are read from disk as they are needed; 0: they are mapped. Changes no bit of the results. */
   expertMemoryBytes: number;
+  /** Most memory for copies of mapped routed experts. */
+  expertCopyBytes: number;
 }
 
 export interface NativeSampling {

@@ -13,6 +13,8 @@ export interface MemoryForecast {
   readonly expertsBytes: number;
   /** Memory for routed experts, which are read into it as they are needed. 0: they are mapped like all other weights. */
   readonly expertMemoryBytes: number;
+  /** Most that copies of routed experts take, for which pages of the files are given back. */
+  readonly expertCopyBytes: number;
   /** KV cache of one full context, in whole pages. */
   readonly cacheBytes: number;
   /** Most that the prefix cache takes. */
@@ -39,6 +41,7 @@ export interface ForecastOptions {
   readonly contextTokens: number;
   readonly prefixCacheBytes: number;
   readonly expertMemory: "auto" | "mapped" | number;
+  readonly expertCopyBytes: "auto" | number;
 }
 
 /** Reading in whole blocks, and what lies between the matrices of an expert, adds less than this to each. */
@@ -64,7 +67,7 @@ export function forecastMemory(
   weightsBytes: number,
   experts: ExpertSizes,
   plan: NativeMemoryPlan,
-  { contextTokens, prefixCacheBytes, expertMemory }: ForecastOptions,
+  { contextTokens, prefixCacheBytes, expertMemory, expertCopyBytes }: ForecastOptions,
   memoryBytes: number = totalmem(),
 ): MemoryForecast {
   const cacheBytes = Math.ceil(contextTokens / plan.pageTokens) * plan.pageTokens * plan.cacheBytesPerToken;
@@ -79,10 +82,13 @@ export function forecastMemory(
     // With so little memory there is nothing to gain by dividing it up.
     if (workingBytes + expertMemoryBytes > memoryBytes) expertMemoryBytes = 0;
   }
+  const spare = Math.max(0, Math.floor(((1 - KEPT_FREE) * memoryBytes - totalBytes) / 2));
+  const mostCopied = expertMemoryBytes > 0 ? 0 : expertCopyBytes === "auto" ? spare : expertCopyBytes;
   return {
     weightsBytes,
     expertsBytes: experts.bytes,
     expertMemoryBytes,
+    expertCopyBytes: Math.min(mostCopied, experts.bytes),
     cacheBytes,
     prefixCacheBytes,
     scratchBytes: plan.scratchBytes,

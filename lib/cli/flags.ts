@@ -121,6 +121,15 @@ export const MODEL_FLAGS: FlagGroup = {
       option: "expertMemory",
       help: "read routed experts from disk as they are needed, into so much memory; mapped: leave them to the page cache (default: auto, mapped where the model fits)",
     },
+    {
+      name: "expert-copies",
+      kind: "integer",
+      value: "BYTES",
+      choices: ["auto"],
+      range: [0, MOST_INTEGER],
+      option: "expertCopyBytes",
+      help: "most memory for copies of INT4 experts in a form that is read faster; 0: none (default: auto, half of what is free)",
+    },
   ],
 };
 

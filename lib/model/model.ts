@@ -43,8 +43,8 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
   const checkpoint = await openCheckpoint(path, { onProgress, signal });
   const contextTokens = checked.contextTokens ?? defaultContext(checkpoint.config.max_position_embeddings);
   const forecast = forecastOf(checkpoint, checked, contextTokens);
-  const { expertMemoryBytes } = forecast;
-  const engineOptions = { ...checked.engine, contextTokens, expertMemoryBytes };
+  const { expertMemoryBytes, expertCopyBytes } = forecast;
+  const engineOptions = { ...checked.engine, contextTokens, expertMemoryBytes, expertCopyBytes };
   if (!forecast.runs) throw cannotFit(forecast, contextTokens);
   const text = await readModelText(checkpoint, checked);
   if (signal?.aborted) throw aborted(signal);
@@ -257,12 +257,13 @@ function routingShape(config: ModelConfig): RoutingShape {
 
 function forecastOf(
   checkpoint: Checkpoint,
-  { engine, expertMemory }: CheckedLoadOptions,
+  { engine, expertMemory, expertCopyBytes }: CheckedLoadOptions,
   contextTokens: number,
 ): MemoryForecast {
   try {
-    const plan = loadAddon().planMemory(checkpoint.spec, { ...engine, contextTokens, expertMemoryBytes: 0 });
-    const options = { ...engine, contextTokens, expertMemory };
+    const noExperts = { expertMemoryBytes: 0, expertCopyBytes: 0 };
+    const plan = loadAddon().planMemory(checkpoint.spec, { ...engine, contextTokens, ...noExperts });
+    const options = { ...engine, contextTokens, expertMemory, expertCopyBytes };
     return forecastMemory(checkpoint.weightBytes, expertSizesOf(checkpoint), plan, options);
   } catch (error) {
     throw toK2Error(error);

@@ -136,6 +136,7 @@ Result<EngineOptions> ReadEngineOptions(const Napi::Value& value) {
   options.prefix_cache_directory_bytes = f.Integer("prefixCacheDirectoryBytes");
   const int64_t speculation = f.Integer("speculation");
   options.expert_memory_bytes = f.Integer("expertMemoryBytes");
+  options.expert_copy_bytes = f.Integer("expertCopyBytes");
   K2_RETURN_IF_ERROR(f.status());
   if (threads < 1 || threads > 1024) return Expected("1..1024", "threads");
   if (activations < 0 || activations > 1) return Expected("0 or 1", "activations");

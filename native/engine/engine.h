@@ -41,6 +41,7 @@ struct EngineOptions {
   int64_t prefix_cache_directory_bytes = int64_t{8} << 30;
   Speculation speculation = Speculation::kAuto;
   int64_t expert_memory_bytes = 0;  // 0: routed experts are used where the files are mapped
+  int64_t expert_copy_bytes = 0;    // only for such: most memory for copies that are read faster
 };
 
 Status CheckEngineOptions(const EngineOptions& options);

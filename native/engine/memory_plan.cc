@@ -27,7 +27,8 @@ Status CheckEngineOptions(const EngineOptions& o) {
                  {"batchTokens", o.batch_tokens, 1, 65536},
                  {"prefixCacheBytes", o.prefix_cache_bytes, 0, int64_t{1} << 53},
                  {"prefixCacheDirectoryBytes", o.prefix_cache_directory_bytes, 0, int64_t{1} << 53},
-                 {"expertMemory", o.expert_memory_bytes, 0, int64_t{1} << 53}};
+                 {"expertMemory", o.expert_memory_bytes, 0, int64_t{1} << 53},
+                 {"expertCopyBytes", o.expert_copy_bytes, 0, int64_t{1} << 53}};
   for (const auto& number : numbers) {
     if (number.value >= number.least && number.value <= number.most) continue;
     return Status(ErrorCode::kInvalidArgument, "Expected " + std::to_string(number.least) + ".." +
@@ -41,7 +42,8 @@ BackendOptions BackendOptionsOf(const EngineOptions& options) {
   return {.threads = options.threads,
           .isa = options.isa,
           .activations = options.activations,
-          .cache_type = options.cache_type};
+          .cache_type = options.cache_type,
+          .expert_copy_bytes = options.expert_memory_bytes > 0 ? 0 : options.expert_copy_bytes};
 }
 
 Result<MemoryPlan> PlanMemory(const ModelSpec& spec, const EngineOptions& options) {

@@ -61,6 +61,22 @@ describe.each(cases)("%s %j", (name, given) => {
     expect(others).toHaveLength(3);
   });
 
+  it("copies of experts leave no trace", async () => {
+    const decode = async (expertCopyBytes: "auto" | number) => {
+      await using model = await load({ expertCopyBytes });
+      const session = model.createSession();
+      await session.prefill(ids);
+      const tokens = await collect(session.decode({ maxTokens: 30, temperature: 0, stopTokens: [] }));
+      return { tokens, logits: await session.evaluate(ids.slice(0, 9)) };
+    };
+    const plain = await decode(0);
+    for (const bytes of [100_000, "auto"] as const) {
+      const { tokens, logits } = await decode(bytes);
+      expect(tokens).toEqual(plain.tokens);
+      expect(sameBits(logits, plain.logits), `${bytes} bytes`).toBe(true);
+    }
+  });
+
   it("guessed tokens leave no trace", async () => {
     const decode = async (speculation: "auto" | "off") => {
       await using model = await load({ speculation });

@@ -142,11 +142,17 @@ describe("forecastMemory", () => {
   const plan = { cacheBytesPerToken: 70_272, pageTokens: 64, scratchBytes: 1000 };
 
   it("counts whole pages of cache", () => {
-    const options = { contextTokens: 65, prefixCacheBytes: 7000, expertMemory: "auto" } as const;
+    const options = {
+      contextTokens: 65,
+      prefixCacheBytes: 7000,
+      expertMemory: "auto",
+      expertCopyBytes: "auto",
+    } as const;
     expect(forecastMemory(5000, { bytes: 4000, tokenBytes: 9 }, plan, options, 1e9)).toEqual({
       weightsBytes: 5000,
       expertsBytes: 4000,
       expertMemoryBytes: 0,
+      expertCopyBytes: 4000,
       cacheBytes: 128 * 70_272,
       prefixCacheBytes: 7000,
       scratchBytes: 1000,
@@ -164,7 +170,7 @@ describe("forecastMemory", () => {
         weightBytes,
         none,
         plan,
-        { contextTokens, prefixCacheBytes, expertMemory: "auto" },
+        { contextTokens, prefixCacheBytes, expertMemory: "auto", expertCopyBytes: "auto" },
         24e9,
       );
     expect(forecast(594e9, 1000)).toMatchObject({ fits: false, runs: true });
@@ -174,6 +180,7 @@ describe("forecastMemory", () => {
       contextTokens: 0,
       prefixCacheBytes: 0,
       expertMemory: "auto",
+      expertCopyBytes: "auto",
     });
     expect(ofMachine.memoryBytes).toBeGreaterThan(1e8);
   });
@@ -181,8 +188,13 @@ describe("forecastMemory", () => {
   describe("of experts", () => {
     const weightsBytes = 594e9;
     const sizes = { bytes: 571e9, tokenBytes: 0.2e9 };
-    const forecast = (memoryBytes: number, expertMemory: "auto" | "mapped" | number, experts = sizes) => {
-      const options = { contextTokens: 1024, prefixCacheBytes: 1e9, expertMemory };
+    const forecast = (
+      memoryBytes: number,
+      expertMemory: "auto" | "mapped" | number,
+      experts = sizes,
+      expertCopyBytes: "auto" | number = "auto",
+    ) => {
+      const options = { contextTokens: 1024, prefixCacheBytes: 1e9, expertMemory, expertCopyBytes };
       return forecastMemory(weightsBytes, experts, plan, options, memoryBytes);
     };
     const working = 1024 * 70_272 + 1e9 + 1000;
@@ -191,6 +203,21 @@ describe("forecastMemory", () => {
       const { expertMemoryBytes, fits, runs } = forecast(128e9, "auto");
       expect(expertMemoryBytes).toBe(0.9 * 128e9 - 23e9 - working);
       expect({ fits, runs }).toEqual({ fits: false, runs: true });
+    });
+
+    it("copies into half of what is left of nine tenths of memory, and no more than there is", () => {
+      const copied = (
+        memoryBytes: number,
+        bytes: "auto" | number = "auto",
+        where: "auto" | number = "auto",
+      ) => forecast(memoryBytes, where, sizes, bytes).expertCopyBytes;
+      expect(copied(768e9)).toBe(Math.floor((0.9 * 768e9 - 594e9 - working) / 2));
+      expect(copied(4e12)).toBe(571e9);
+      expect(copied(620e9)).toBe(0);
+      expect(copied(620e9, 5e9)).toBe(5e9);
+      expect(copied(4e12, 0)).toBe(0);
+      // Experts from disk come and go.
+      expect(copied(4e12, 5e9, 20e9)).toBe(0);
     });
 
     it("leaves a model that fits where it is mapped", () => {

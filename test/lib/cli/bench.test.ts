@@ -19,6 +19,7 @@ const MEMORY: MemoryForecast = {
   weightsBytes: 10e9,
   expertsBytes: 8e9,
   expertMemoryBytes: 0,
+  expertCopyBytes: 0,
   cacheBytes: 1e9,
   prefixCacheBytes: 0,
   scratchBytes: 1e9,
