@@ -66,6 +66,7 @@ const CpuFeatures& DetectCpu() {
                    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                    __builtin_cpu_supports("avx512vl");
     found.avx512_vnni = found.avx512 && __builtin_cpu_supports("avx512vnni");
+    found.is_intel = __builtin_cpu_is("intel") != 0;
     found.avx512_bf16 = found.avx512_vnni && __builtin_cpu_supports("avx512bf16");
 #elif defined(__aarch64__)
     found.neon = true;  // part of the base architecture

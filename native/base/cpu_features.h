@@ -18,6 +18,7 @@ struct CpuFeatures {
   bool avx512 = false;    // AVX-512 F, BW, DQ, VL
   bool avx512_vnni = false;
   bool avx512_bf16 = false;  // with VNNI
+  bool is_intel = false;
   bool neon = false;
   bool neon_dotprod = false;  // the byte dot product, and a compiler for it
   bool neon_i8mm = false;     // with dotprod: the matrix product of bytes

@@ -89,6 +89,7 @@ AttentionKernels AttentionKernelsFor(Isa isa) {
     case Isa::kAvx512Vnni:
       return avx512::kKernels;
     case Isa::kAvx512Bf16:
+    case Isa::kAvx512Bf16Vnni:
       return avx512_bf16::kKernels;
 #elif defined(__aarch64__)
     case Isa::kNeon:

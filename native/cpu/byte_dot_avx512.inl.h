@@ -2,7 +2,7 @@
 // product where K2_VNNI is defined, else in pairs of 16 bits. These take 8 units of a step at most:
 // 8 * 2 * 15 * 127 = 30480 fits. So two planes, which cost twice that, gain nothing over products in f32.
 
-#if defined(K2_VNNI) && !defined(K2_PAIR_DOT)
+#if defined(K2_VNNI)
 constexpr bool kTwoPlanes = true;
 #else
 constexpr bool kTwoPlanes = false;

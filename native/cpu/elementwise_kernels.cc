@@ -75,6 +75,7 @@ ElementwiseKernels ElementwiseKernelsFor(Isa isa) {
     case Isa::kAvx512:
     case Isa::kAvx512Vnni:
     case Isa::kAvx512Bf16:
+    case Isa::kAvx512Bf16Vnni:
       return avx512::kElementwiseKernels;
 #elif defined(__aarch64__)
     case Isa::kNeon:

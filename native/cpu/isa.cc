@@ -18,6 +18,8 @@ const char* IsaName(Isa isa) {
       return "avx512-vnni";
     case Isa::kAvx512Bf16:
       return "avx512-bf16";
+    case Isa::kAvx512Bf16Vnni:
+      return "avx512-bf16-vnni";
     case Isa::kNeon:
       return "neon";
     case Isa::kNeonDotprod:
@@ -33,7 +35,10 @@ const char* IsaName(Isa isa) {
 std::vector<Isa> SupportedIsas() {
   std::vector<Isa> isas;
   const CpuFeatures& cpu = DetectCpu();
+  // Intel's cores do a bf16 dot product every other cycle, but two byte dot products in each.
+  if (cpu.avx512_bf16 && cpu.is_intel) isas.push_back(Isa::kAvx512Bf16Vnni);
   if (cpu.avx512_bf16) isas.push_back(Isa::kAvx512Bf16);
+  if (cpu.avx512_bf16 && !cpu.is_intel) isas.push_back(Isa::kAvx512Bf16Vnni);
   if (cpu.avx512_vnni) isas.push_back(Isa::kAvx512Vnni);
   if (cpu.avx512) isas.push_back(Isa::kAvx512);
   if (cpu.avx_vnni) isas.push_back(Isa::kAvx2Vnni);

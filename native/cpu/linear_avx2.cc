@@ -21,7 +21,7 @@ namespace {
 
 }  // namespace
 
-K2_LINEAR_KERNELS(Isa::kAvx2)
+K2_LINEAR_KERNELS(kLinearKernels, Isa::kAvx2, kTwoPlanes)
 
 }  // namespace avx2
 }  // namespace k2

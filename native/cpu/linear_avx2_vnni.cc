@@ -23,7 +23,7 @@ namespace {
 
 }  // namespace
 
-K2_LINEAR_KERNELS(Isa::kAvx2Vnni)
+K2_LINEAR_KERNELS(kLinearKernels, Isa::kAvx2Vnni, kTwoPlanes)
 
 }  // namespace avx2_vnni
 }  // namespace k2

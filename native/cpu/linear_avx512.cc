@@ -21,7 +21,7 @@ namespace {
 
 }  // namespace
 
-K2_LINEAR_KERNELS(Isa::kAvx512)
+K2_LINEAR_KERNELS(kLinearKernels, Isa::kAvx512, kTwoPlanes)
 
 }  // namespace avx512
 }  // namespace k2

@@ -76,7 +76,8 @@ K2_INLINE void StorePairs(F x, bool nibble_order, uint8_t* out) {
 
 }  // namespace
 
-K2_LINEAR_KERNELS(Isa::kAvx512Bf16)
+K2_LINEAR_KERNELS(kLinearKernels, Isa::kAvx512Bf16, false)
+K2_LINEAR_KERNELS(kVnniKernels, Isa::kAvx512Bf16Vnni, true)
 
 }  // namespace avx512_bf16
 }  // namespace k2

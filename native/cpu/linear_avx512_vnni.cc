@@ -23,7 +23,7 @@ namespace {
 
 }  // namespace
 
-K2_LINEAR_KERNELS(Isa::kAvx512Vnni)
+K2_LINEAR_KERNELS(kLinearKernels, Isa::kAvx512Vnni, kTwoPlanes)
 
 }  // namespace avx512_vnni
 }  // namespace k2

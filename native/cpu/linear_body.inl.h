@@ -134,13 +134,13 @@ void MultiplyRowBlockPair(const RowBlock* blocks) {
   MultiplyRowBlock(blocks[1]);
 }
 
-template <Activations kActivations>
+template <Activations kActivations, bool kPlanes>
 ActivationFormat FormatFor(const Weight& w, bool full_precision) {
   if (full_precision || w.storage == Storage::kF16 || w.storage == Storage::kF32)
     return ActivationFormat::kFloat;
   if (w.storage == Storage::kInt4) {
     if (kActivations == Activations::kInt8) return ActivationFormat::kBytes;
-    if (kTwoPlanes) return ActivationFormat::kBytePairs;
+    if (kPlanes) return ActivationFormat::kBytePairs;
   }
 #if defined(K2_PAIR_DOT)
   // Scaled while decoded, a weight is no bf16 number any more.

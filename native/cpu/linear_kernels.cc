@@ -27,7 +27,8 @@ extern const LinearKernels kLinearKernels[];
 }
 namespace avx512_bf16 {
 extern const LinearKernels kLinearKernels[];
-}
+extern const LinearKernels kVnniKernels[];
+}  // namespace avx512_bf16
 #elif defined(__aarch64__)
 namespace neon {
 extern const LinearKernels kLinearKernels[];
@@ -60,6 +61,8 @@ const LinearKernels* TablesOf(Isa isa) {
       return avx512_vnni::kLinearKernels;
     case Isa::kAvx512Bf16:
       return avx512_bf16::kLinearKernels;
+    case Isa::kAvx512Bf16Vnni:
+      return avx512_bf16::kVnniKernels;
 #elif defined(__aarch64__)
     case Isa::kNeon:
       return neon::kLinearKernels;

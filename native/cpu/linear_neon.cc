@@ -20,7 +20,7 @@ namespace {
 
 }  // namespace
 
-K2_LINEAR_KERNELS(Isa::kNeon)
+K2_LINEAR_KERNELS(kLinearKernels, Isa::kNeon, kTwoPlanes)
 
 }  // namespace neon
 }  // namespace k2

@@ -31,7 +31,7 @@ namespace {
 
 }  // namespace
 
-K2_LINEAR_KERNELS(Isa::kNeonBf16)
+K2_LINEAR_KERNELS(kLinearKernels, Isa::kNeonBf16, kTwoPlanes)
 
 }  // namespace neon_bf16
 }  // namespace k2

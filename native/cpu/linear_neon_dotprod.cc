@@ -26,7 +26,7 @@ namespace {
 
 }  // namespace
 
-K2_LINEAR_KERNELS(Isa::kNeonDotprod)
+K2_LINEAR_KERNELS(kLinearKernels, Isa::kNeonDotprod, kTwoPlanes)
 
 }  // namespace neon_dotprod
 }  // namespace k2

@@ -27,7 +27,7 @@ namespace {
 
 }  // namespace
 
-K2_LINEAR_KERNELS(Isa::kNeonI8mm)
+K2_LINEAR_KERNELS(kLinearKernels, Isa::kNeonI8mm, kTwoPlanes)
 
 }  // namespace neon_i8mm
 }  // namespace k2

@@ -22,10 +22,11 @@
 #define K2_UNROLL _Pragma("GCC unroll 32")
 #endif
 
-// The tables of a set, one for each precision of activations, at the end of its namespace.
-#define K2_LINEAR_KERNELS(isa)                                                                             \
-  extern const LinearKernels kLinearKernels[] = {                                                          \
-      {isa, FormatFor<Activations::k16Bit>, PackRow, MultiplyRowBlock, MultiplyRowBlockPair, GainsByPairs, \
-       InterleaveBlock},                                                                                   \
-      {isa, FormatFor<Activations::kInt8>, PackRow, MultiplyRowBlock, MultiplyRowBlockPair, GainsByPairs,  \
-       InterleaveBlock}};
+// The tables of a set, one for each precision of activations, at the end of its namespace. `planes`: whether
+// INT4 weights meet 16-bit activations as two planes of bytes.
+#define K2_LINEAR_KERNELS(name, isa, planes)                                                         \
+  extern const LinearKernels name[] = {                                                              \
+      {isa, FormatFor<Activations::k16Bit, planes>, PackRow, MultiplyRowBlock, MultiplyRowBlockPair, \
+       GainsByPairs, InterleaveBlock},                                                               \
+      {isa, FormatFor<Activations::kInt8, planes>, PackRow, MultiplyRowBlock, MultiplyRowBlockPair,  \
+       GainsByPairs, InterleaveBlock}};

@@ -130,7 +130,7 @@ K2_INLINE F TimesBroadcast(const F& a, const float* x) {
 
 }  // namespace
 
-K2_LINEAR_KERNELS(Isa::kScalar)
+K2_LINEAR_KERNELS(kLinearKernels, Isa::kScalar, kTwoPlanes)
 
 }  // namespace scalar
 }  // namespace k2
