@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "check.h"
+#include "metal/emulated_device.h"
 
 namespace k2::test {
 namespace {
@@ -102,6 +103,13 @@ std::vector<Subject> MakeSubjects(const BackendShapes& shapes, int threads) {
       }
       subjects.push_back({name, std::move(made.value())});
     }
+  }
+  // The emulator has no threads to share work with; another number of them is another order of its own.
+  std::unique_ptr<Backend> metal = MakeEmulatedMetal(static_cast<uint64_t>(threads), When::kAtOnce);
+  if (Status status = metal->Prepare(shapes); !status.ok()) {
+    Fail(__FILE__, __LINE__, "emulated metal cannot be made: " + status.message());
+  } else {
+    subjects.push_back({"emulated metal", std::move(metal)});
   }
   return subjects;
 }

@@ -86,7 +86,7 @@ K2_KERNELS_OF_FORMATS("absorb_query", AbsorbQuery)
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
 
-    for (uint h = 0; h < K2_ATTENTION_HEADS; ++h) {
+    for (uint h = 0; h < K2_ATTENTION_HEADS && first_head + h < a.heads; ++h) {
       float score = -INFINITY;  // of position `lane` of the tile
       for (uint p = 0; p < positions; ++p) {
         threadgroup const ushort* row = tile + p * width;

@@ -1,8 +1,7 @@
 // How weights are read: a lane takes 16 bytes of a row at a time (a chunk), neighbouring lanes neighbouring chunks,
 // straight from the layout of the file. Each byte is read once for all tokens of a tile.
 
-// The formats: numbers in a word of 4 bytes, number i of such a word, and one number of a row whose words may lie
-// across words of memory.
+// The formats: numbers in a word of 4 bytes, number i of such a word, and one number of a row by itself.
 struct Bf16Format {
   static constant constexpr const uint kStorage = kBf16, kInWord = 2;
   static constant constexpr const bool kIsScaled = false;
@@ -52,9 +51,10 @@ template <typename Format>
 inline float LoadChunk(thread const WeightArguments& w, uint row, uint column, thread float* values) {
   constexpr uint kChunk = 4 * Format::kInWord;
   WeightBytes bytes = w.data + ulong(row) * w.row_bytes;
-  if (w.is_aligned != 0 && column + kChunk <= w.columns) {
+  if (column + kChunk <= w.columns) {
     for (uint i = 0; i < 4; ++i) {
-      const uint word = *(device const uint*)(bytes + (column / Format::kInWord + i) * 4);
+      WeightBytes at = bytes + (column / Format::kInWord + i) * 4;
+      const uint word = w.is_aligned != 0 ? *(device const uint*)(at) : FourBytes(at);
       for (uint j = 0; j < Format::kInWord; ++j) values[i * Format::kInWord + j] = Format::OfWord(word, j);
     }
   } else {
