@@ -67,7 +67,8 @@ template <typename Format, uint kTokens>
 [[kernel]] void ExpertsGateUp(constant ExpertsArguments& a [[buffer(0)]], K2_POSITION) {
   const ExpertTile tile = TileAt<kTokens>(a, group.y);
   if (tile.count == 0) return;
-  const WeightArguments gate = a.experts[tile.expert].parts[kGate], up = a.experts[tile.expert].parts[kUp];
+  const WeightArguments gate = a.experts[tile.expert].parts[kGate];
+  const WeightArguments up = a.experts[tile.expert].parts[kUp];
   const uint row = ProductRow(group.x, simd_index);
   if (gate.storage != Format::kStorage || row >= gate.rows) return;
   ulong offsets[kTokens];
