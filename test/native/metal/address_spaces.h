@@ -1,6 +1,6 @@
-// The words of Metal for clang, which then checks address spaces as Apple's compiler does: a pointer to memory of the
-// device, to constants, of a threadgroup, or of a thread is no other of them. Nothing here runs (test/metal.test.ts).
-// Metal is C++14, and so is this.
+// The words of Metal for clang, which then checks address spaces as Apple's compiler does: a pointer to
+// memory of the device, to constants, of a threadgroup, or of a thread is no other of them. Nothing here runs
+// (test/metal.test.ts). Metal is C++14, and so is this.
 
 typedef unsigned char uchar;
 typedef unsigned short ushort;
