@@ -6,7 +6,7 @@ namespace k2::metal {
 namespace {
 
 // Rows that share the scratch, and slots of theirs (row, block of positions): large enough to fill a GPU.
-constexpr int64_t kPassRows = 32, kPassSlots = 128;
+constexpr int64_t kPassRows = 32, kPassSlots = 64;
 
 struct Scratch {
   int64_t absorbed, parts, merged;  // numbers

@@ -92,11 +92,6 @@ class Threadgroup {
 
   static void ThreadMain(void* thread);
   void Wait() { running_->fiber->Yield(); }
-  // Ends the launch from inside of a thread.
-  void Fault(const std::string& what) {
-    fault_ = what;
-    Wait();
-  }
   uint64_t Draw() {
     random_ ^= random_ << 13;
     random_ ^= random_ >> 7;
@@ -112,7 +107,8 @@ class Threadgroup {
   std::vector<Thread*> at_barrier_;
   std::source_location barrier_where_;
   std::vector<std::vector<uint8_t>> arrays_;
-  std::string fault_;
+  std::string
+      fault_;  // set from inside of a thread, which then waits for good: nothing may be left on its stack
   uint64_t random_ = 1;
 };
 
@@ -176,10 +172,13 @@ uint32_t Threadgroup::MeetLanes(SimdOp op, uint32_t bits, uint32_t source,
     meeting.op = op;
     meeting.where = where;
   } else if (meeting.op != op || !IsSamePlace(meeting.where, where)) {
-    Fault("lanes of a simdgroup meet at " + Describe(meeting.where) + " and at " + Describe(where));
+    fault_ = "lanes of a simdgroup meet at " + Describe(meeting.where) + " and at " + Describe(where);
+    Wait();
   }
-  if (op == SimdOp::kShuffle && source >= kLanes)
-    Fault("lane " + std::to_string(source) + " is asked for at " + Describe(where));
+  if (op == SimdOp::kShuffle && source >= kLanes) {
+    fault_ = "lane " + std::to_string(source) + " is asked for at " + Describe(where);
+    Wait();
+  }
   meeting.bits[self.position.lane] = bits;
   if (++meeting.arrived < kLanes) {
     lanes.waiting.push_back(&self);
@@ -199,7 +198,8 @@ void Threadgroup::MeetThreads(const std::source_location& where) {
   if (at_barrier_.empty()) {
     barrier_where_ = where;
   } else if (!IsSamePlace(barrier_where_, where)) {
-    Fault("threads meet at the barriers of " + Describe(barrier_where_) + " and " + Describe(where));
+    fault_ = "threads meet at the barriers of " + Describe(barrier_where_) + " and " + Describe(where);
+    Wait();
   }
   at_barrier_.push_back(running_);
   if (at_barrier_.size() < launch_->threads) return Wait();
@@ -212,7 +212,10 @@ void* Threadgroup::Array(size_t bytes) {
   const uint32_t index = running_->arrays++;
   // Not a number, whatever it is read as: nobody wrote it yet.
   if (index == arrays_.size()) arrays_.emplace_back(bytes, uint8_t{0xff});
-  if (arrays_[index].size() != bytes) Fault("threads ask for different arrays of the threadgroup");
+  if (arrays_[index].size() != bytes) {
+    fault_ = "threads ask for different arrays of the threadgroup";
+    Wait();
+  }
   return arrays_[index].data();
 }
 

@@ -11,7 +11,7 @@ namespace k2::emulator {
 
 class Fiber {
  public:
-  static constexpr size_t kStackBytes = 128 << 10;
+  static constexpr size_t kStackBytes = 48 << 10;
 
   using Body = void (*)(void*);
   // Nothing runs before the first Resume.

@@ -16,10 +16,9 @@ namespace {
 constexpr Coding kInt4 = {Storage::kInt4, Storage::kBf16, 1, 32};
 constexpr Coding kBf16 = {Storage::kBf16};
 constexpr Coding kFp8 = {Storage::kF8E4m3, Storage::kF32, 128, 128};
-constexpr int64_t kHidden = 7168, kExpertWidth = 2048;
 
 BackendShapes K2Shapes() {
-  return {.hidden = kHidden,
+  return {.hidden = 7168,
           .heads = 64,
           .kv_rank = 512,
           .nope_dim = 128,
@@ -27,8 +26,8 @@ BackendShapes K2Shapes() {
           .value_dim = 128,
           .experts = 2,
           .chosen = 1,
-          .expert_width = kExpertWidth,
-          .dense_width = kExpertWidth,
+          .expert_width = 2048,
+          .dense_width = 2048,
           .widest_input = 18432,
           .batch_tokens = 8};
 }
@@ -83,7 +82,8 @@ TEST(metal_linear_of_k2_row_lengths) {
   }
 }
 
-TEST(metal_experts_read_four_and_a_half_bits_a_weight) {
+// One expert of two, with rows of the lengths given.
+void ExpectExpertBytes(int64_t hidden, int64_t width) {
   const std::unique_ptr<Backend> metal = MakeMetal();
   std::vector<std::unique_ptr<StoredWeight>> weights;
   std::vector<Expert> experts;
@@ -92,11 +92,11 @@ TEST(metal_experts_read_four_and_a_half_bits_a_weight) {
       weights.push_back(std::make_unique<StoredWeight>(kInt4, rows, columns, weights.size() + 1));
       return &weights.back()->weight();
     };
-    const Weight *gate = add(kExpertWidth, kHidden), *up = add(kExpertWidth, kHidden);
-    experts.push_back({gate, up, add(kHidden, kExpertWidth)});
+    const Weight *gate = add(width, hidden), *up = add(width, hidden);
+    experts.push_back({gate, up, add(hidden, width)});
   }
-  const Matrix x = RandomActivations(1, kHidden, 3);
-  Matrix y(1, kHidden, 0.25f);
+  const Matrix x = RandomActivations(1, hidden, 3);
+  Matrix y(1, hidden, 0.25f);
   const int32_t id = 1;
   const float weight = 0.5f;
   emulator::ReadCounts counts;
@@ -114,15 +114,19 @@ TEST(metal_experts_read_four_and_a_half_bits_a_weight) {
     EXPECT(counts.Times(weights[i]->weight().scales) == times);
   }
   EXPECT(counts.other_bytes() == 0);
-  const double bits = 8.0 * static_cast<double>(counts.watched_bytes());
-  EXPECT(bits == 4.5 * 3 * static_cast<double>(kHidden * kExpertWidth));
+  EXPECT(8.0 * static_cast<double>(counts.watched_bytes()) == 4.5 * 3 * static_cast<double>(hidden * width));
 
   const Bounded out =
-      FeedForwardBounded(Exactly(x.data.data(), kHidden), *experts[1].gate, *experts[1].up, *experts[1].down);
-  for (int64_t n = 0; n < kHidden; ++n) {
+      FeedForwardBounded(Exactly(x.data.data(), hidden), *experts[1].gate, *experts[1].up, *experts[1].down);
+  for (int64_t n = 0; n < hidden; ++n) {
     const size_t i = static_cast<size_t>(n);
     EXPECT_NEAR(y.at(0, n), 0.25 + 0.5 * out.value[i], 0.5 * out.bound[i] + 1e-6);
   }
+}
+
+TEST(metal_experts_read_four_and_a_half_bits_a_weight) {
+  ExpectExpertBytes(7168, 64);
+  ExpectExpertBytes(64, 2048);
 }
 
 // A decoded token reads W_UK and W_UV once, for all heads, and gives the numbers of the reference.

@@ -69,11 +69,11 @@ TEST(metal_experts_of_mixed_formats) {
                }});
 }
 
-// 34 rows behind 2100 positions: five blocks, of which a pass of 32 rows takes four and one of a row alone
-// all.
+// 34 rows behind 1010 positions: two or three blocks, of which a pass of 32 rows takes two and one of a row
+// alone all.
 TEST(metal_attention_in_several_passes) {
   Draws draws(41);
-  const AttentionCase c({1, 8, 4, 8, 16, 64}, {{2100, 34, AttentionForm::kAbsorbed}}, kBf16, 0.5, draws);
+  const AttentionCase c({1, 8, 4, 8, 16, 64}, {{1010, 34, AttentionForm::kAbsorbed}}, kBf16, 0.5, draws);
   const std::vector<double> bounds = AttentionBounds(c);
   Conform({.name = "attention in several passes",
            .shapes = c.shapes(),
