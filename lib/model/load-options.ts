@@ -17,8 +17,11 @@ export interface LoadProgress {
 
 /** Options of `loadModel`. Unknown ones are errors. */
 export interface LoadOptions {
-  /** "auto" (default) takes the best that is available; "reference" is slow and exact, for comparison. */
-  device?: "auto" | "cpu" | "reference";
+  /**
+   * "auto" (default) takes the best that is available and was run on hardware: "cpu". "reference" is slow and exact, for
+   * comparison. "metal" is for Macs, and was verified in an emulator alone (docs/metal.md); elsewhere it is `unavailable`.
+   */
+  device?: "auto" | "cpu" | "metal" | "reference";
   /** Threads that compute; 1..1024. Default: the machine's cores. Does not change any result. */
   threads?: number;
   /**

@@ -39,6 +39,20 @@ class AlignedBuffer {
   size_t size_ = 0;
 };
 
+// Told of every AlignedBuffer that is made after it was added: devices keep maps of them. On the thread that
+// takes or gives back the memory; may not take any itself.
+class BufferListener {
+ public:
+  virtual void OnAllocate(const uint8_t* data, size_t size) = 0;
+  // The memory is still there.
+  virtual void OnRelease(const uint8_t* data) = 0;
+
+ protected:
+  ~BufferListener() = default;
+};
+void AddBufferListener(BufferListener* listener);
+void RemoveBufferListener(BufferListener* listener);
+
 // Bytes held by all AlignedBuffers of the process.
 size_t AllocatedBytes();
 

@@ -95,4 +95,12 @@ void UnguardRange(FaultRange range) {
   if (range >= 0) ranges[range].first.store(0, std::memory_order_release);
 }
 
+std::span<const uint8_t> GuardedRange(const void* address) {
+  std::lock_guard lock(install_mutex);
+  const Range* range = FindRange(reinterpret_cast<uintptr_t>(address));
+  if (range == nullptr) return {};
+  const uintptr_t first = range->first.load(), last = range->last.load();
+  return {reinterpret_cast<const uint8_t*>(first), static_cast<size_t>(last - first)};
+}
+
 }  // namespace k2

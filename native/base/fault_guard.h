@@ -5,6 +5,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <span>
 
 #include "base/status.h"
 
@@ -18,5 +20,7 @@ Result<FaultRange> GuardRange(const void* address, size_t size_bytes);
 // Whether a fault was seen inside the range.
 bool RangeFaulted(FaultRange range);
 void UnguardRange(FaultRange range);
+// The registered range that holds `address`: a whole mapped file. Empty when there is none.
+std::span<const uint8_t> GuardedRange(const void* address);
 
 }  // namespace k2

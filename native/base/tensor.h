@@ -18,6 +18,8 @@ struct Tensor {
   float* row(int64_t i) const { return data + i * stride; }
   // The first `n` rows.
   Tensor Rows(int64_t n) const { return {data, n, columns, stride}; }
+  // Rows [first, first + n).
+  Tensor Rows(int64_t first, int64_t n) const { return {row(first), n, columns, stride}; }
   // Columns [first, first + n) of every row.
   Tensor Columns(int64_t first, int64_t n) const { return {data + first, rows, n, stride}; }
 };

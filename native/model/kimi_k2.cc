@@ -1,7 +1,6 @@
 #include "model/kimi_k2.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace k2 {
 namespace {
@@ -158,7 +157,8 @@ Status KimiK2::Trace(const Batch& batch, std::span<const Segment> segments, int6
 }
 
 // Logits of the rows that want them. Parts whose logits lie one after the other in memory share one pass over
-// the head, the widest matrix of the model.
+// the head, the widest matrix of the model. The norm gathers their rows: the host may not touch activations,
+// which a device may not have computed yet.
 void KimiK2::Head(const Batch& batch, std::span<const Segment> segments, const Activations& a) {
   const int64_t vocab = spec_.vocab;
   for (size_t i = 0; i < segments.size();) {
@@ -166,15 +166,16 @@ void KimiK2::Head(const Batch& batch, std::span<const Segment> segments, const A
     int64_t rows = 0;
     for (; i < segments.size(); ++i) {
       const Tensor& next = batch.parts[i].logits;
-      if (next.rows > 0 && next.data != logits.data + rows * vocab) break;
+      if (next.rows == 0) continue;
+      if (next.data != logits.data + rows * vocab) break;
       const int64_t first = segments[i].first_row + segments[i].rows - next.rows;
-      for (int64_t j = 0; j < next.rows; ++j) {
-        std::memmove(a.x.row(rows++), a.x.row(first + j), sizeof(float) * static_cast<size_t>(spec_.hidden));
-      }
+      backend_->RmsNorm({.x = a.x.Rows(first, next.rows),
+                         .w = &weights_->final_norm,
+                         .eps = spec_.norm_eps,
+                         .y = a.normed.Rows(rows, next.rows)});
+      rows += next.rows;
     }
     if (rows == 0) continue;
-    backend_->RmsNorm(
-        {.x = a.x.Rows(rows), .w = &weights_->final_norm, .eps = spec_.norm_eps, .y = a.normed.Rows(rows)});
     backend_->Linear(
         {.x = a.normed.Rows(rows), .w = &weights_->head, .y = {logits.data, rows, vocab, vocab}});
   }
@@ -203,7 +204,11 @@ Status KimiK2::Forward(Batch& batch, const std::function<bool()>& keep_going) {
   backend_->Embed({.ids = ids_, .table = &weights_->embed, .y = a.x});
   int64_t moe_layer = 0;
   for (size_t layer = 0; layer < weights_->layers.size(); ++layer) {
-    if (!keep_going()) return Status(ErrorCode::kAborted, "Expected the step to finish, got an abort");
+    if (!keep_going()) {
+      // A device may still be at work on memory that the caller now gives back.
+      K2_RETURN_IF_ERROR(backend_->Synchronize());
+      return Status(ErrorCode::kAborted, "Expected the step to finish, got an abort");
+    }
     for (size_t i = 0; i < segments.size(); ++i) {
       segments[i].cache = batch.parts[i].cache->Layer(static_cast<int64_t>(layer));
     }

@@ -7,7 +7,7 @@
 namespace k2 {
 
 std::span<const BackendEntry> Backends() {
-  static const std::array entries = {CpuBackendEntry(), ReferenceBackendEntry()};
+  static const std::array entries = {CpuBackendEntry(), MetalBackendEntry(), ReferenceBackendEntry()};
   return entries;
 }
 

@@ -7,6 +7,7 @@
 namespace k2 {
 
 BackendEntry CpuBackendEntry();
+BackendEntry MetalBackendEntry();
 BackendEntry ReferenceBackendEntry();
 
 }  // namespace k2

@@ -130,9 +130,18 @@ describe("options of loadModel", () => {
 
   it("devices are listed with what they can do", () => {
     const devices = listDevices();
-    expect(devices.map((device) => device.name)).toEqual(expect.arrayContaining(["cpu", "reference"]));
+    expect(devices.map((device) => device.name)).toEqual(["cpu", "metal", "reference"]);
     expect(devices[0]!.isas).toContain("scalar");
   });
+
+  it.skipIf(process.platform === "darwin")(
+    "metal is refused with its reason where there is none",
+    async () => {
+      const error = await failure(() => loadModel(golden.path, { device: "metal" }));
+      expect(error.code).toBe("unavailable");
+      expect(error.message).toContain("Metal is part of macOS");
+    },
+  );
 });
 
 describe("loading", () => {

@@ -1,8 +1,10 @@
 // Number formats, cache pages, the thread pool and YaRN.
 #include <atomic>
 #include <cmath>
+#include <map>
 #include <set>
 
+#include "base/buffer.h"
 #include "base/dtype.h"
 #include "base/thread_pool.h"
 #include "check.h"
@@ -80,6 +82,32 @@ TEST(KvCacheForksShareAndCopyOnWrite) {
   EXPECT(!fork.Reserve(1).ok());
   EXPECT(fork.length() == 64 && fork.Layer(1).pages.size() == 1);
   FailAllocationForTest(0);
+}
+
+TEST(BufferListenersHearOfEveryBuffer) {
+  struct Listener final : BufferListener {
+    void OnAllocate(const uint8_t* data, size_t size) override { alive[data] = size; }
+    void OnRelease(const uint8_t* data) override { EXPECT(alive.erase(data) == 1); }
+    std::map<const uint8_t*, size_t> alive;
+  } one, two;
+  const auto take = [](size_t size) { return std::move(AlignedBuffer::Allocate(size, "a test").value()); };
+  AddBufferListener(&one);
+  AlignedBuffer small = take(100);
+  AddBufferListener(&two);
+  {
+    AlignedBuffer large = take(1 << 20), moved = std::move(large);
+    EXPECT(one.alive.size() == 2 && one.alive[small.data()] == 100);
+    EXPECT(two.alive.size() == 1 && two.alive[moved.data()] == 1 << 20);
+    FailAllocationForTest(1);
+    EXPECT(!AlignedBuffer::Allocate(64, "a test").ok());
+    FailAllocationForTest(0);
+  }
+  EXPECT(one.alive.size() == 1 && two.alive.empty());
+  RemoveBufferListener(&two);
+  small = AlignedBuffer();
+  EXPECT(one.alive.empty());
+  RemoveBufferListener(&one);
+  EXPECT(take(64).size() == 64);
 }
 
 TEST(ThreadPoolCoversEveryIndexOnce) {

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "check.h"
+#include "metal/emulated_device.h"
 
 namespace k2::test {
 namespace {
@@ -104,6 +105,15 @@ std::vector<Subject> MakeSubjects(const BackendShapes& shapes, int threads, Cach
       }
       subjects.push_back({name, std::move(made.value())});
     }
+  }
+  // It keeps latents and activations in 16 bits or more.
+  if (cache_type != CacheType::kBf16 || activations != Activations::k16Bit) return subjects;
+  // The emulator has no threads to share work with; another number of them is another order of its own.
+  std::unique_ptr<Backend> metal = MakeEmulatedMetal(static_cast<uint64_t>(threads), When::kAtOnce);
+  if (Status status = metal->Prepare(shapes); !status.ok()) {
+    Fail(__FILE__, __LINE__, "emulated metal cannot be made: " + status.message());
+  } else {
+    subjects.push_back({"emulated metal", std::move(metal)});
   }
   return subjects;
 }
