@@ -252,7 +252,8 @@ const OUTSIDE: readonly { name: RegExp; files: RegExp; reason: string }[] = [
   {
     name: /^(immintrin|x86intrin|[a-z]mmintrin|arm_\w+|cpuid)\.h$/,
     files: /^native\/(?!cpu\/|measure\/loops\.|base\/(thread_pool|cpu_features)\.)/,
-    reason: "instruction sets belong to native/cpu, to the loops that it is measured against, and to what tells which there are",
+    reason:
+      "instruction sets belong to native/cpu, to the loops that it is measured against, and to what tells which there are",
   },
   {
     name: /^(napi|node_api|js_native_api|node|v8|uv)\.h$/,
