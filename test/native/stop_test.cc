@@ -9,6 +9,7 @@
 #include "base/thread_pool.h"
 #include "check.h"
 #include "engine_calls.h"
+#include "model/expert_store.h"
 #include "model/kimi_k2.h"
 #include "ops/registry.h"
 #include "tiny_model.h"
@@ -53,11 +54,21 @@ class SpoilingBackend final : public Backend {
   const std::unique_ptr<Backend> inner_;
 };
 
-std::unique_ptr<KimiK2> MakeModel(const TinyModel& tiny, int threads) {
+// Where routed experts are: mapped, mapped and copied on the way, or read from disk.
+enum class Experts { kMapped, kCopied, kFromDisk };
+
+std::unique_ptr<KimiK2> MakeModel(const TinyModel& tiny, int threads, Experts experts = Experts::kMapped) {
+  static ExpertCounters counters;
+  constexpr int64_t kMemory = int64_t{1} << 24;
   Result<std::unique_ptr<Weights>> weights = LoadWeights(tiny.spec, tiny.paths, tiny.rows, nullptr);
-  Result<std::unique_ptr<Backend>> cpu = FindBackend("cpu")->make({.threads = threads, .isa = {}});
+  std::unique_ptr<ExpertStore> store;
+  if (experts == Experts::kFromDisk)
+    store = std::move(ExpertStore::Create(tiny.spec, *weights.value(), kMemory, &counters).value());
+  Result<std::unique_ptr<Backend>> cpu = FindBackend("cpu")->make(
+      {.threads = threads, .expert_copy_bytes = experts == Experts::kCopied ? kMemory : 0});
   return std::move(KimiK2::Create(tiny.spec, std::move(weights.value()),
-                                  std::make_unique<SpoilingBackend>(std::move(cpu.value())), 256)
+                                  std::make_unique<SpoilingBackend>(std::move(cpu.value())), 256,
+                                  std::move(store))
                        .value());
 }
 
@@ -131,8 +142,8 @@ TEST(ThreadPoolStopsBetweenChunks) {
 
 TEST(StoppedStepLeavesNothingBehind) {
   const TinyModel tiny = MakeTinyModel(Storage::kBf16, Storage::kInt4);
-  for (int threads : {1, 2}) {
-    const std::unique_ptr<KimiK2> model = MakeModel(tiny, threads);
+  const auto check = [&](int threads, Experts experts) {
+    const std::unique_ptr<KimiK2> model = MakeModel(tiny, threads, experts);
     for (AttentionForm form : {AttentionForm::kAbsorbed, AttentionForm::kExpanded}) {
       const auto run = [&](Timeline& timeline, const std::function<bool()>& keep_going) {
         Batch batch{.parts = {timeline.Part()}};
@@ -156,6 +167,9 @@ TEST(StoppedStepLeavesNothingBehind) {
       // Not only before each of the three layers.
       EXPECT(moments > 40);
     }
+  };
+  for (int threads : {1, 2}) {
+    for (Experts experts : {Experts::kMapped, Experts::kCopied, Experts::kFromDisk}) check(threads, experts);
   }
 }
 
