@@ -81,7 +81,7 @@ const ROOMS: readonly Room[] = [
   {
     name: "session",
     holds: ["lib/session/"],
-    uses: ["errors", "contract", "addon", "sampling"],
+    uses: ["errors", "time slice", "contract", "addon", "sampling"],
     typesOf: ["grammar (lib)"],
   },
   {

@@ -133,11 +133,16 @@ export async function compileAside(source: GrammarSource, signal?: AbortSignal):
   canHaveThread ??= existsSync(FILE);
   if (canHaveThread) {
     try {
-      // To start a thread, or to send it a large text, takes milliseconds: nothing else in the same turn of the event loop.
-      await new TimeSlice("compiling a grammar", signal).pause();
-      thread ??= new CompileThread((ended) => {
-        if (thread === ended) thread = undefined;
-      });
+      // To start a thread, and to send it a large text, takes milliseconds: each alone in its turn of the event loop.
+      const slice = new TimeSlice("compiling a grammar", signal);
+      await slice.pause();
+      if (thread === undefined) {
+        thread = new CompileThread((ended) => {
+          if (thread === ended) thread = undefined;
+        });
+        await slice.pause();
+        if (thread === undefined) throw new ThreadLost();
+      }
       return await thread.compile(source, signal);
     } catch (error) {
       if (error instanceof K2Error) throw error;

@@ -4,6 +4,7 @@
 import type { NativeEngine, NativeGrammar } from "../addon/contract";
 import { invalidArgument } from "../check";
 import type { GrammarProgram } from "../grammar/program";
+import { TimeSlice } from "../time-slice";
 
 /** The ordinary tokens as the engine takes them: token i has the bytes [offsets[i], offsets[i + 1]) of the pool. */
 export interface TokenTable {
@@ -30,6 +31,12 @@ export class Grammars {
     } catch (error) {
       this.ready = undefined;
       throw error;
+    }
+    // Those of twenty large tools together would hold the thread for milliseconds.
+    const slice = new TimeSlice("reading a grammar");
+    for (const imported of program.imports) {
+      this.handleOf(imported);
+      if (slice.isOver) await slice.pause();
     }
     return this.handleOf(program);
   }
