@@ -175,8 +175,9 @@ K2_ARITHMETIC(Int8Dotprod, "arch=armv8.2-a+dotprod", int32x4_t, vdupq_n_s32(0), 
               vdotq_s32(sums[k], a, b))
 K2_ARITHMETIC(Int8Matrix, "arch=armv8.2-a+i8mm", int32x4_t, vdupq_n_s32(0), vdupq_n_s8(3),
               vmmlaq_s32(sums[k], a, b))
+// Pi rather than 1: g++ 12 writes a bfloat16 1 as an immediate of half precision, which is another number.
 K2_ARITHMETIC(Bf16Neon, "arch=armv8.2-a+bf16", float32x4_t, vdupq_n_f32(0),
-              vreinterpretq_bf16_u16(vdupq_n_u16(0x3f80)), vbfdotq_f32(sums[k], a, b))
+              vreinterpretq_bf16_u16(vdupq_n_u16(0x4049)), vbfdotq_f32(sums[k], a, b))
 
 #endif
 
