@@ -20,6 +20,7 @@ import type { ChatTemplate, RenderOptions } from "../template/chat-template";
 import { type Message, parseMessages } from "../template/message";
 import { PromptEncoder, type Segment } from "../template/segments";
 import type { ToolDefinition } from "../template/tool-definition";
+import { TimeSlice } from "../time-slice";
 import { type AnswerContext, type AnswerRequest, generateAnswer } from "./answer";
 import { type CompactHost, type CompactOptions, compactHistory, makeRoom, parseCompact } from "./compact";
 import { type ContextUse, contextUse } from "./context-use";
@@ -334,6 +335,8 @@ export class Chat {
     };
     try {
       const { signal } = controller;
+      // The caller's own turn of the event loop may have made the chat, which takes as long as laying out the prompt.
+      await new TimeSlice("starting an answer").pause();
       const all = [...this.history, ...messages];
       for await (const part of this.generate(all, { turn, usage, tokens, cut, signal })) {
         if (part.type !== "finish") {

@@ -2,9 +2,10 @@
 
 import { prepareGrammar, readSource } from "../compile/grammar-cache";
 import type { GrammarProgram } from "../grammar/program";
+import { finishInSlices } from "../grammar/work";
 import type { JsonObject } from "../template/json";
 import type { ToolDefinition } from "../template/tool-definition";
-import { CALL_MARKERS, type CallableTool, type ThinkingState, turnGrammar } from "../tools/turn-grammar";
+import { CALL_MARKERS, type CallableTool, type ThinkingState, turnWork } from "../tools/turn-grammar";
 import type { ChatEngine } from "./engine";
 import type { Turn } from "./options";
 import type { ParsedFormat } from "./response-format";
@@ -40,7 +41,7 @@ export class ChatGrammars {
     const known = this.known.get(key);
     if (known !== undefined) return known;
     const { tokenizer, vocabSize, stopTokens } = this.engine;
-    const program = turnGrammar({
+    const work = turnWork({
       tokenizer,
       vocabSize,
       endTokens: stopTokens,
@@ -50,6 +51,7 @@ export class ChatGrammars {
       format: await format?.compile(signal),
       thinking,
     });
+    const program = await finishInSlices(work, signal);
     if (this.known.size === MOST_GRAMMARS) this.known.clear();
     this.known.set(key, program);
     return program;

@@ -1,6 +1,7 @@
 // The session of a chat: begun by the first answer, brought to each prompt by what is new in it, and given up where a
 // failure has ended it.
 
+import { aborted } from "../check";
 import { K2Error } from "../errors";
 import type { Routing, RoutingOptions, SessionOptions } from "../session/routing";
 import type { SessionTimings } from "../session/session";
@@ -63,6 +64,8 @@ export class ChatTimeline {
   /** Brings the timeline to `ids`, keeping their common beginning; gives the number of ids that it did not compute. */
   async prefill(ids: Int32Array, signal: AbortSignal): Promise<number> {
     await this.reading;
+    // A chat that was disposed meanwhile must not begin a session.
+    if (signal.aborted) throw aborted(signal);
     this.current ??= this.engine.createSession(this.options);
     const session = this.current;
     // The last token is always computed anew: decoding starts from its logits.

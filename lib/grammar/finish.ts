@@ -3,7 +3,7 @@
 
 import { K2Error } from "../errors";
 import { GrammarBuilder, type GrammarNode, type GrammarObject, type GrammarProgram, Opcode } from "./program";
-import { finishAtOnce, type Work } from "./work";
+import type { Work } from "./work";
 
 /** Native code refuses deeper nesting. What needs more can never be written, which is the same as having no text. */
 export const DEEPEST_NESTING = 128;
@@ -20,11 +20,6 @@ export interface FinishOptions {
 }
 
 /** @throws K2Error `invalid-argument` if the grammar has no text. */
-export function finishProgram(builder: GrammarBuilder, options: FinishOptions): GrammarProgram {
-  return finishAtOnce(finishWork(builder, options));
-}
-
-/** The same in small steps. */
 export function* finishWork(builder: GrammarBuilder, options: FinishOptions): Work<GrammarProgram> {
   const heights = new Heights(builder);
   yield* heights.settle();

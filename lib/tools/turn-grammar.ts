@@ -4,8 +4,9 @@
 //
 // The running index k counts on by itself, so one grammar serves every turn of a conversation.
 
-import { finishProgram } from "../grammar/finish";
+import { finishWork } from "../grammar/finish";
 import { GrammarBuilder, type GrammarProgram, NO_LIMIT } from "../grammar/program";
+import type { Work } from "../grammar/work";
 import type { ParserTokenizer } from "./call-parser";
 
 /** Where an answer begins: inside a thinking block, before one that may come, or behind it. */
@@ -35,10 +36,11 @@ export interface TurnGrammarOptions {
   thinking: ThinkingState;
 }
 
-export function turnGrammar(options: TurnGrammarOptions): GrammarProgram {
+export function* turnWork(options: TurnGrammarOptions): Work<GrammarProgram> {
   const grammar = new TurnGrammar(options);
   const start = grammar.builder.addRule(grammar.turn());
-  return finishProgram(grammar.builder, { start, name: "tools", imports: grammar.imports });
+  yield;
+  return yield* finishWork(grammar.builder, { start, name: "tools", imports: grammar.imports });
 }
 
 class TurnGrammar {

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Chat, type ChatOptions } from "../../../lib/chat/chat";
 import type { ReplyStream } from "../../../lib/chat/reply";
 import { K2Error } from "../../../lib/errors";
@@ -384,7 +384,8 @@ describe("ends that the caller wants", () => {
     engine.nextPrefill = "wait";
     const controller = new AbortController();
     const reply = chat.send("Hi", { signal: controller.signal }).reply();
-    setTimeout(() => controller.abort(), 5);
+    await vi.waitFor(() => expect(engine.sessions).toHaveLength(1));
+    controller.abort();
     expect((await reply).finishReason).toBe("abort");
     const late = await chat.send("Hi", { signal: controller.signal }).reply();
     expect([late.finishReason, late.text, late.usage.completionTokens]).toEqual(["abort", "", 0]);
@@ -581,11 +582,21 @@ describe("dispose", () => {
     engine.scripts.push([97, "wait"]);
     const chat = createChat();
     const reply = chat.send("x").reply();
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await vi.waitFor(() => expect(engine.sessions[0]?.tokens.at(-1)).toBe(97));
     await chat.dispose();
     expect(await reply).toMatchObject({ finishReason: "abort", text: "a" });
     expect(engine.sessions[0]!.isDisposed).toBe(true);
     expect(await codeOf(() => chat.send("y").reply())).toBe("invalid-state");
     await chat.dispose();
+  });
+
+  it("before an answer has begun leaves no session behind", async () => {
+    engine.scripts.push([97]);
+    const chat = createChat();
+    const reply = chat.send("x").reply();
+    await new Promise((resolve) => setImmediate(resolve));
+    await chat.dispose();
+    expect(await reply).toMatchObject({ finishReason: "abort", text: "" });
+    expect(engine.sessions).toEqual([]);
   });
 });
