@@ -5,7 +5,8 @@
 
 #include "cpu/linear_region.h"
 
-// Every operation is a loop over 16 lanes already: unrolled around them, the kernels take g++ 12 minutes (8 % faster).
+// Every operation is a loop over 16 lanes already: unrolled around them, the kernels take g++ 12 minutes (8 %
+// faster).
 #undef K2_UNROLL
 #define K2_UNROLL _Pragma("GCC unroll 1")
 #define K2_TILE_TOKENS 2
