@@ -25,6 +25,7 @@ template <class Mode, Storage S, class Words, int kBlocks>
 void MultiplyRows(const RowBlock* blocks) {
   constexpr int64_t kUnitColumns = Mode::kUnitColumns;
   constexpr int64_t kPanelColumns = kPanelUnits * kUnitColumns;
+  constexpr Storage kPanel = kPanelStorage<Mode, S>;
   const RowBlock& b = blocks[0];
   const Weight& w = *b.weight;
   Words words[kBlocks];
@@ -66,14 +67,18 @@ void MultiplyRows(const RowBlock* blocks) {
       constexpr int64_t kUnitsOfWord = kWordUnits<Mode, S>;
       Panels<kBlocks> panels;
       for (int i = 0; i < kBlocks; ++i) {
-        Unpack<Mode, S>(words[i], column * kBits<S> / 8, (units + kUnitsOfWord - 1) / kUnitsOfWord, lines[i],
-                        &cursors[i]);
+        const int64_t count = (units + kUnitsOfWord - 1) / kUnitsOfWord;
+        if constexpr (kPanel == S) {
+          Unpack<FloatMode, Storage::kF32>(words[i], column * kBits<S> / 8, count, lines[i], &cursors[i]);
+        } else {
+          Unpack<Mode, S>(words[i], column * kBits<S> / 8, count, lines[i], &cursors[i]);
+        }
         if (scale_in_panel) ScalePanel(*blocks[i].weight, blocks[i].first_row, column, columns, lines[i]);
         panels.lines[i] = lines[i];
         panels.scales[i] = scales[i] + (column - chunk) / kStepColumns * kBlockRows;
         panels.sums[i] = blocks[i].out;
       }
-      MultiplyTokens<Mode>(b, panels, column / kUnitColumns * 4, units);
+      MultiplyTokens<Mode, kPanel>(b, panels, column / kUnitColumns * 4, units);
     }
   }
 }

@@ -5,6 +5,11 @@ constexpr int kPanelUnits = 128;
 // multiplications.
 constexpr int kDirectTokens = 4;
 
+// What the lines of a panel are for weights stored as S: decoded ones, or words as they are stored, which
+// every tile of tokens decodes anew. Dot products of pairs leave time for that, and less is stored.
+template <class Mode, Storage S>
+constexpr Storage kPanelStorage = Mode::kUnitColumns == 2 ? S : Storage::kF32;
+
 // Panels of one or two row blocks, with the scales of their steps and where their sums are.
 template <int kBlocks>
 struct Panels {
@@ -16,8 +21,9 @@ struct Panels {
 // sums[t] += scale * (the panel's step times the activations of token t), for kSteps steps. They run side by
 // side to hide the latency of their sums but are added in order, so the number of steps leaves no trace in
 // the result. Nor does the number of blocks: two share each load of an activation.
-template <class Mode, int kTokens, int kSteps, int kBlocks>
+template <class Mode, Storage kPanel, int kTokens, int kSteps, int kBlocks>
 K2_INLINE void MultiplySteps(const Panels<kBlocks>& panels, const uint8_t* const* x) {
+  constexpr int kUnits = kWordUnits<Mode, kPanel>;
   F parts[kSteps][kBlocks][kTokens];
   K2_UNROLL
   for (int s = 0; s < kSteps; ++s) {
@@ -40,7 +46,10 @@ K2_INLINE void MultiplySteps(const Panels<kBlocks>& panels, const uint8_t* const
       const int unit = s * Mode::kStepUnits + u;
       F lines[kBlocks];
       K2_UNROLL
-      for (int b = 0; b < kBlocks; ++b) lines[b] = Load(panels.lines[b] + unit * kBlockRows);
+      for (int b = 0; b < kBlocks; ++b) {
+        const U word = LoadLine(panels.lines[b] + unit / kUnits * kBlockRows);
+        lines[b] = DecodeLine<Mode, kPanel>(word, unit % kUnits);
+      }
       K2_UNROLL
       for (int t = 0; t < kTokens; ++t) {
         K2_UNROLL
@@ -75,11 +84,11 @@ void MultiplyPartOfStep(const float* panel, const float* scales, const uint8_t* 
   }
 }
 
-template <class Mode, int kTokens, int kBlocks>
+template <class Mode, Storage kPanel, int kTokens, int kBlocks>
 K2_INLINE void Advance(int steps, Panels<kBlocks>* panels, const uint8_t** x) {
   K2_UNROLL
   for (int b = 0; b < kBlocks; ++b) {
-    panels->lines[b] += steps * Mode::kStepUnits * kBlockRows;
+    panels->lines[b] += steps * Mode::kStepUnits / kWordUnits<Mode, kPanel> * kBlockRows;
     panels->scales[b] += steps * kBlockRows;
   }
   K2_UNROLL
@@ -88,7 +97,7 @@ K2_INLINE void Advance(int steps, Panels<kBlocks>* panels, const uint8_t** x) {
 
 // One panel of each block times one tile of tokens. Not inline: the addresses of the tokens need all
 // registers there are.
-template <class Mode, int kTokens, int kBlocks>
+template <class Mode, Storage kPanel, int kTokens, int kBlocks>
 __attribute__((noinline)) void MultiplyPanel(Panels<kBlocks> panels, const uint8_t* const* x_rows,
                                              int64_t x_offset, int64_t units) {
   constexpr int kSideBySide = kBlocks > 1    ? 1
@@ -100,12 +109,12 @@ __attribute__((noinline)) void MultiplyPanel(Panels<kBlocks> panels, const uint8
   for (int t = 0; t < kTokens; ++t) x[t] = x_rows[t] + x_offset;
   int64_t steps = units / Mode::kStepUnits;
   for (; steps >= kSideBySide; steps -= kSideBySide) {
-    MultiplySteps<Mode, kTokens, kSideBySide, kBlocks>(panels, x);
-    Advance<Mode, kTokens>(kSideBySide, &panels, x);
+    MultiplySteps<Mode, kPanel, kTokens, kSideBySide, kBlocks>(panels, x);
+    Advance<Mode, kPanel, kTokens>(kSideBySide, &panels, x);
   }
   for (; steps > 0; --steps) {
-    MultiplySteps<Mode, kTokens, 1, kBlocks>(panels, x);
-    Advance<Mode, kTokens>(1, &panels, x);
+    MultiplySteps<Mode, kPanel, kTokens, 1, kBlocks>(panels, x);
+    Advance<Mode, kPanel, kTokens>(1, &panels, x);
   }
   const int64_t rest = units % Mode::kStepUnits;
   if (rest == 0) return;
@@ -117,28 +126,28 @@ __attribute__((noinline)) void MultiplyPanel(Panels<kBlocks> panels, const uint8
 template <int kBlocks>
 using MultiplyFunction = void (*)(Panels<kBlocks>, const uint8_t* const*, int64_t, int64_t);
 
-template <class Mode, int kBlocks>
+template <class Mode, Storage kPanel, int kBlocks>
 MultiplyFunction<kBlocks> MultiplyFor(int tokens) {
   static constexpr MultiplyFunction<kBlocks> kFunctions[] = {
-    MultiplyPanel<Mode, 1, kBlocks>,
-    MultiplyPanel<Mode, 2, kBlocks>,
+    MultiplyPanel<Mode, kPanel, 1, kBlocks>,
+    MultiplyPanel<Mode, kPanel, 2, kBlocks>,
 #if K2_TILE_TOKENS > 2
-    MultiplyPanel<Mode, 3, kBlocks>,
-    MultiplyPanel<Mode, 4, kBlocks>,
+    MultiplyPanel<Mode, kPanel, 3, kBlocks>,
+    MultiplyPanel<Mode, kPanel, 4, kBlocks>,
 #endif
 #if K2_TILE_TOKENS > 4
-    MultiplyPanel<Mode, 5, kBlocks>,
-    MultiplyPanel<Mode, 6, kBlocks>,
+    MultiplyPanel<Mode, kPanel, 5, kBlocks>,
+    MultiplyPanel<Mode, kPanel, 6, kBlocks>,
 #endif
 #if K2_TILE_TOKENS > 6
-    MultiplyPanel<Mode, 7, kBlocks>,
-    MultiplyPanel<Mode, 8, kBlocks>,
+    MultiplyPanel<Mode, kPanel, 7, kBlocks>,
+    MultiplyPanel<Mode, kPanel, 8, kBlocks>,
 #endif
   };
   return kFunctions[tokens - 1];
 }
 
-template <class Mode, int kBlocks>
+template <class Mode, Storage kPanel, int kBlocks>
 void MultiplyTokens(const RowBlock& b, const Panels<kBlocks>& panels, int64_t x_offset, int64_t units) {
   // Tiles of nearly equal size: 9 tokens cost less as 5 + 4 than as 8 + 1.
   const int64_t tiles = (b.count + K2_TILE_TOKENS - 1) / K2_TILE_TOKENS;
@@ -148,7 +157,7 @@ void MultiplyTokens(const RowBlock& b, const Panels<kBlocks>& panels, int64_t x_
     for (int64_t t = first; t < last; ++t) x[t - first] = b.x + (b.chosen ? b.chosen[t] : t) * b.x_stride;
     Panels<kBlocks> of_tile = panels;
     for (float*& sums : of_tile.sums) sums += first * kBlockRows;
-    MultiplyFor<Mode, kBlocks>(static_cast<int>(last - first))(of_tile, x, x_offset, units);
+    MultiplyFor<Mode, kPanel, kBlocks>(static_cast<int>(last - first))(of_tile, x, x_offset, units);
     first = last;
   }
 }
