@@ -59,7 +59,7 @@ export function generateAnswer(
     return timeline.session.decode({ ...turn.sampling, ...by, maxTokens, stopTokens, signal });
   };
   const start = async (): Promise<TokenSource> => {
-    const ids = await prompts.encode(segments, signal);
+    const ids = await prompts.encode(segments, signal, timeline.tokens);
     usage.promptTokens = usage.totalTokens = ids.length;
     const room = engine.contextTokens - ids.length;
     if (room < 0) throw contextFull(ids.length, engine.contextTokens);

@@ -202,7 +202,7 @@ export class Chat {
     const messages = input === undefined ? [] : parseInput(input, this.history);
     const turn = this.parseOptions(options);
     const { segments } = this.prompt([...this.history, ...messages], turn);
-    const ids = await this.prompts.encode(segments, turn.signal);
+    const ids = await this.prompts.encode(segments, turn.signal, this.timeline.tokens);
     return contextUse(ids.length, this.engine.contextTokens);
   }
 
@@ -365,7 +365,8 @@ export class Chat {
     return {
       contextTokens: this.engine.contextTokens,
       history: this.history,
-      count: (messages, signal) => this.prompts.count(this.prompt(messages, turn).segments, signal),
+      count: (messages, signal) =>
+        this.prompts.count(this.prompt(messages, turn).segments, signal, this.timeline.tokens),
       answer: (messages, limits, signal) => {
         const plain: Turn = { ...turn, ...limits, stop: [], toolChoice: "none", format: undefined };
         return this.generate(messages, { turn: plain, usage: emptyUsage(), signal });

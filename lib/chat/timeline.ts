@@ -32,6 +32,11 @@ export class ChatTimeline {
     return this.current!;
   }
 
+  /** What it has computed so far; only valid until the next call. */
+  get tokens(): ArrayLike<number> {
+    return this.current?.tokens ?? [];
+  }
+
   get timings(): SessionTimings {
     return this.current?.timings ?? NO_TIMINGS;
   }

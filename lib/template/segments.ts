@@ -4,6 +4,7 @@
 
 import { K2Error } from "../errors";
 import { TimeSlice } from "../time-slice";
+import { ComputedText, type Spelling, type SpellingTokenizer } from "./computed-text";
 
 export type Segment =
   /** A control token by its name. Which names there are is a matter of the family. */
@@ -38,45 +39,63 @@ export function encodeSegments(segments: readonly Segment[], tokenizer: PromptTo
 
 /**
  * Encodes prompts that grow: a run of text that stood in the previous prompt is not encoded again, so a step of a long
- * conversation costs what is new in it.
+ * conversation costs what is new in it. Text that the model wrote keeps the ids that it wrote.
  */
 export class PromptEncoder {
-  private readonly tokenizer: PromptTokenizer;
-  private previous = new Map<string, Int32Array>();
+  private readonly tokenizer: PromptTokenizer & SpellingTokenizer;
+  private previous = new Map<string, Spelling>();
 
-  constructor(tokenizer: PromptTokenizer) {
+  constructor(tokenizer: PromptTokenizer & SpellingTokenizer) {
     this.tokenizer = tokenizer;
   }
 
-  /** Rejects with `aborted` when the signal fires. */
-  async encode(segments: readonly Segment[], signal?: AbortSignal): Promise<Int32Array> {
-    const { parts, texts } = await this.encodeRuns(segments, signal);
+  /**
+   * Rejects with `aborted` when the signal fires.
+   * @param computed Ids that a session has computed, for as much of the prompt as they spell.
+   */
+  async encode(
+    segments: readonly Segment[],
+    signal?: AbortSignal,
+    computed: ArrayLike<number> = [],
+  ): Promise<Int32Array> {
+    const { parts, texts } = await this.encodeRuns(segments, signal, computed);
     this.previous = texts;
     return joinParts(parts);
   }
 
   /** The number of ids. Text that is counted here need not be encoded again by the next `encode`. */
-  async count(segments: readonly Segment[], signal?: AbortSignal): Promise<number> {
-    const { parts, texts } = await this.encodeRuns(segments, signal);
-    for (const [text, ids] of texts) this.previous.set(text, ids);
+  async count(
+    segments: readonly Segment[],
+    signal?: AbortSignal,
+    computed: ArrayLike<number> = [],
+  ): Promise<number> {
+    const { parts, texts } = await this.encodeRuns(segments, signal, computed);
+    for (const [text, spelling] of texts) this.previous.set(text, spelling);
     return parts.reduce((total, part) => total + part.length, 0);
   }
 
-  private async encodeRuns(segments: readonly Segment[], signal: AbortSignal | undefined) {
-    const texts = new Map<string, Int32Array>();
+  private async encodeRuns(
+    segments: readonly Segment[],
+    signal: AbortSignal | undefined,
+    computed: ArrayLike<number>,
+  ) {
+    const written = new ComputedText(this.tokenizer, computed);
+    const texts = new Map<string, Spelling>();
     const parts: Int32Array[] = [];
     const slice = new TimeSlice("encoding the prompt", signal);
     for (const run of runsOf(segments)) {
       // Looking up the runs of a prompt of 256K tokens takes many milliseconds.
       if (slice.isOver) await slice.pause();
       if (!run.isText) {
-        parts.push(idOf(run, this.tokenizer));
+        const id = idOf(run, this.tokenizer);
+        written.passControl(id[0]!);
+        parts.push(id);
         continue;
       }
       const known = texts.get(run.text) ?? this.previous.get(run.text);
-      const ids = known ?? (await this.tokenizer.encodeAsync(run.text, { signal }));
-      texts.set(run.text, ids);
-      parts.push(ids);
+      const spelling = known ?? { usual: await this.tokenizer.encodeAsync(run.text, { signal }) };
+      texts.set(run.text, spelling);
+      parts.push(written.passText(run.text, spelling));
     }
     return { parts, texts };
   }
