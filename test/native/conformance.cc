@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "check.h"
+#include "cuda/mock_driver.h"
 #include "metal/emulated_device.h"
 
 namespace k2::test {
@@ -109,12 +110,16 @@ std::vector<Subject> MakeSubjects(const BackendShapes& shapes, int threads, Cach
   // It keeps latents and activations in 16 bits or more.
   if (cache_type != CacheType::kBf16 || activations != Activations::k16Bit) return subjects;
   // The emulator has no threads to share work with; another number of them is another order of its own.
-  std::unique_ptr<Backend> metal = MakeEmulatedMetal(static_cast<uint64_t>(threads), When::kAtOnce);
-  if (Status status = metal->Prepare(shapes); !status.ok()) {
-    Fail(__FILE__, __LINE__, "emulated metal cannot be made: " + status.message());
-  } else {
-    subjects.push_back({"emulated metal", std::move(metal)});
-  }
+  const uint64_t seed = static_cast<uint64_t>(threads);
+  const auto add = [&](const char* name, std::unique_ptr<Backend> backend) {
+    if (Status status = backend->Prepare(shapes); !status.ok()) {
+      Fail(__FILE__, __LINE__, std::string(name) + " cannot be made: " + status.message());
+    } else {
+      subjects.push_back({name, std::move(backend)});
+    }
+  };
+  add("emulated metal", MakeEmulatedMetal(seed, When::kAtOnce));
+  add("emulated cuda", MakeEmulatedCuda(seed, false));
   return subjects;
 }
 
