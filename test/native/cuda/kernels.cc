@@ -25,20 +25,26 @@ uint FmaBf16Pair(uint a, uint b, uint c) {
 
 void MultiplyTiles(float (&d)[4], const uint (&a)[4], uint b0, uint b1, const Position& at, Where where) {
   struct Operands {
-    uint a[4], b[2];
+    float a[4][2], b[2][2];
   };
   static Operands warps[1024 / kLanes][kLanes];
   Operands(&lanes)[kLanes] = warps[at.warp];
-  lanes[at.lane] = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
+  Operands& own = lanes[at.lane];
+  for (int i = 0; i < 4; ++i) own.a[i][0] = Bf16Value(a[i] & 0xffffu), own.a[i][1] = Bf16Value(a[i] >> 16);
+  for (int i = 0; i < 2; ++i) {
+    const uint pair = i == 0 ? b0 : b1;
+    own.b[i][0] = Bf16Value(pair & 0xffffu), own.b[i][1] = Bf16Value(pair >> 16);
+  }
   SyncLanes(where);
-  const auto half = [](uint pair, int i) { return Bf16Value(i == 0 ? pair & 0xffffu : pair >> 16); };
-  for (int i = 0; i < 4; ++i) {
-    const uint row = at.lane / 4 + i / 2 * 8, token = at.lane % 4 * 2 + i % 2;
+  for (uint i = 0; i < 4; ++i) {
+    const Operands* const of_row = lanes + at.lane / 4 * 4;
+    const Operands* const of_token = lanes + (at.lane % 4 * 2 + i % 2) * 4;
     float sum = d[i];
-    for (int k = 0; k < 16; ++k) {
-      const Operands& of_row = lanes[row % 8 * 4 + k % 8 / 2];
-      const Operands& of_token = lanes[token * 4 + k % 8 / 2];
-      sum += half(of_row.a[row / 8 + k / 8 * 2], k % 2) * half(of_token.b[k / 8], k % 2);
+    // Column 8 half + 2 lane + j.
+    for (uint half = 0; half < 2; ++half) {
+      for (uint lane = 0; lane < 4; ++lane) {
+        for (uint j = 0; j < 2; ++j) sum += of_row[lane].a[i / 2 + half * 2][j] * of_token[lane].b[half][j];
+      }
     }
     d[i] = sum;
   }
