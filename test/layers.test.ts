@@ -24,6 +24,7 @@ const ROOMS: readonly Room[] = [
   { name: "grammar (native)", holds: ["native/grammar/"], uses: ["base"] },
   { name: "reference", holds: ["native/reference/"], uses: ["base", "ops"] },
   { name: "cpu", holds: ["native/cpu/"], uses: ["base", "ops"] },
+  { name: "cuda", holds: ["native/cuda/"], uses: ["base", "ops"] },
   { name: "metal", holds: ["native/metal/"], uses: ["base", "ops"] },
   { name: "model (native)", holds: ["native/model/"], uses: ["base", "ops"] },
   { name: "engine", holds: ["native/engine/"], uses: ["base", "ops", "model (native)", "grammar (native)"] },

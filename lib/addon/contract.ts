@@ -113,7 +113,7 @@ export interface WeightTable {
 }
 
 export interface EngineOptions {
-  /** "cpu", "metal" or "reference"; "auto" was resolved before. */
+  /** "cpu", "cuda", "metal" or "reference"; "auto" was resolved before. */
   device: string;
   threads: number;
   contextTokens: number;

@@ -46,9 +46,9 @@ export const MODEL_FLAGS: FlagGroup = {
       name: "device",
       kind: "text",
       value: "NAME",
-      choices: ["auto", "cpu", "metal", "reference"],
+      choices: ["auto", "cpu", "cuda", "metal", "reference"],
       option: "device",
-      help: "auto, cpu, metal (on Macs; see docs/metal.md), or reference, which is slow and exact (default: auto)",
+      help: "auto, cpu, cuda or metal (see docs/cuda.md, docs/metal.md), or reference, which is slow and exact (default: auto)",
     },
     {
       name: "threads",

@@ -19,9 +19,10 @@ export interface LoadProgress {
 export interface LoadOptions {
   /**
    * "auto" (default) takes the best that is available and was run on hardware: "cpu". "reference" is slow and exact, for
-   * comparison. "metal" is for Macs, and was verified in an emulator alone (docs/metal.md); elsewhere it is `unavailable`.
+   * comparison. "cuda" is for NVIDIA's GPUs and "metal" for Macs; both were verified in an emulator alone (docs/cuda.md,
+   * docs/metal.md), and are `unavailable` elsewhere.
    */
-  device?: "auto" | "cpu" | "metal" | "reference";
+  device?: "auto" | "cpu" | "cuda" | "metal" | "reference";
   /** Threads that compute; 1..1024. Default: the machine's cores. Does not change any result. */
   threads?: number;
   /**

@@ -72,12 +72,18 @@ Status Engine::LoadModel(const Progress& progress) {
         return !abort_load_.load() && !stopping_.load();
       });
   if (!weights.ok()) return weights.status();
+  int64_t weight_bytes = 0;
+  for (const WeightRow& row : rows_) {
+    const bool is_streamed = options_.expert_memory_bytes > 0 && row.expert >= 0;
+    if (!is_streamed) weight_bytes += static_cast<int64_t>(row.bytes + std::max(row.scale_bytes, 0.0));
+  }
   rows_ = {};
   // Before the backend starts its threads, which take over where this one puts its memory.
   SpreadMemory(MemoryNodes(kNodeFolder));
   const BackendEntry* entry = FindBackend(options_.device);
   Result<std::unique_ptr<Backend>> backend = entry->make(BackendOptionsOf(options_));
   if (!backend.ok()) return backend.status();
+  K2_RETURN_IF_ERROR(backend.value()->HoldWeights(weight_bytes));
   std::unique_ptr<ExpertStore> store;
   if (options_.expert_memory_bytes > 0) {
     Result<std::unique_ptr<ExpertStore>> made =

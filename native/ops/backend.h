@@ -38,6 +38,13 @@ class Backend {
   // Bytes that Prepare takes, for the memory forecast.
   virtual int64_t ScratchBytes(const BackendShapes& shapes) const;
 
+  // Told the bytes of all weights that stay mapped, before the first op. kOutOfMemory where they must fit
+  // into a memory of the device's own, and do not.
+  virtual Status HoldWeights(int64_t bytes) {
+    (void)bytes;
+    return {};
+  }
+
   // Bytes of one cached token in one layer; a page holds the tokens of a layer one after the other.
   virtual int64_t CacheBytesPerToken(const BackendShapes& shapes) const = 0;
 

@@ -7,7 +7,8 @@
 namespace k2 {
 
 std::span<const BackendEntry> Backends() {
-  static const std::array entries = {CpuBackendEntry(), MetalBackendEntry(), ReferenceBackendEntry()};
+  static const std::array entries = {CpuBackendEntry(), CudaBackendEntry(), MetalBackendEntry(),
+                                     ReferenceBackendEntry()};
   return entries;
 }
 

@@ -7,6 +7,7 @@
 namespace k2 {
 
 BackendEntry CpuBackendEntry();
+BackendEntry CudaBackendEntry();
 BackendEntry MetalBackendEntry();
 BackendEntry ReferenceBackendEntry();
 

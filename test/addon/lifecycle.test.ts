@@ -130,8 +130,15 @@ describe("options of loadModel", () => {
 
   it("devices are listed with what they can do", () => {
     const devices = listDevices();
-    expect(devices.map((device) => device.name)).toEqual(["cpu", "metal", "reference"]);
+    expect(devices.map((device) => device.name)).toEqual(["cpu", "cuda", "metal", "reference"]);
     expect(devices[0]!.isas).toContain("scalar");
+  });
+
+  it("cuda is refused with its reason where there is none", async () => {
+    if (listDevices().find((device) => device.name === "cuda")!.isAvailable) return;
+    const error = await failure(() => loadModel(golden.path, { device: "cuda" }));
+    expect(error.code).toBe("unavailable");
+    expect(error.message).toMatch(/driver|GPU|nvcc/);
   });
 
   it.skipIf(process.platform === "darwin")(

@@ -4,9 +4,11 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <sstream>
 
 #include "check.h"
+#include "cuda/mock_driver.h"
 #include "metal/emulated_device.h"
 
 namespace k2::test {
@@ -107,16 +109,21 @@ std::vector<Subject> MakeSubjects(const BackendShapes& shapes, int threads, Cach
       subjects.push_back({name, std::move(made.value())});
     }
   }
-  // It keeps latents and activations in 16 bits or more. Inside another emulator it would take hours.
-  if (std::getenv("K2_TEST_WITHOUT_METAL") != nullptr) return subjects;
+  // They keep latents and activations in 16 bits or more.
   if (cache_type != CacheType::kBf16 || activations != Activations::k16Bit) return subjects;
+  const char* const left_out = std::getenv("K2_TEST_LEFT_OUT");
   // The emulator has no threads to share work with; another number of them is another order of its own.
-  std::unique_ptr<Backend> metal = MakeEmulatedMetal(static_cast<uint64_t>(threads), When::kAtOnce);
-  if (Status status = metal->Prepare(shapes); !status.ok()) {
-    Fail(__FILE__, __LINE__, "emulated metal cannot be made: " + status.message());
-  } else {
-    subjects.push_back({"emulated metal", std::move(metal)});
-  }
+  const uint64_t seed = static_cast<uint64_t>(threads);
+  const auto add = [&](const char* name, std::unique_ptr<Backend> backend) {
+    if (left_out != nullptr && std::strstr(left_out, name) != nullptr) return;
+    if (Status status = backend->Prepare(shapes); !status.ok()) {
+      Fail(__FILE__, __LINE__, std::string(name) + " cannot be made: " + status.message());
+    } else {
+      subjects.push_back({name, std::move(backend)});
+    }
+  };
+  add("emulated metal", MakeEmulatedMetal(seed, When::kAtOnce));
+  add("emulated cuda", MakeEmulatedCuda(seed, false));
   return subjects;
 }
 

@@ -119,7 +119,7 @@ describe("a command line that cannot be understood", () => {
     ],
     [
       ["demo", "--device", "abacus"],
-      'Expected one of auto, cpu, metal, reference for --device, got "abacus" (see k2 demo --help)',
+      'Expected one of auto, cpu, cuda, metal, reference for --device, got "abacus" (see k2 demo --help)',
     ],
   ];
 

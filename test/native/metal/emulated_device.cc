@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "base/buffer.h"
-#include "emulator.h"
+#include "gpu/emulator.h"
 #include "metal/metal_backend.h"
 
 namespace k2::test {

@@ -7,7 +7,7 @@
 #include "check.h"
 #include "conformance_attention.h"
 #include "emulated_device.h"
-#include "emulator.h"
+#include "gpu/emulator.h"
 #include "metal/metal_backend.h"
 
 namespace k2::test {

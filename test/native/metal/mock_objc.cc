@@ -8,7 +8,7 @@
 #include <set>
 #include <vector>
 
-#include "emulator.h"
+#include "gpu/emulator.h"
 #include "metal/objc.h"
 
 namespace k2::test {

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <source_location>
 
-#include "emulator.h"
+#include "gpu/emulator.h"
 
 // Attributes of Metal mean nothing here; the parameters of a kernel may go unused.
 #pragma GCC diagnostic ignored "-Wattributes"

@@ -1,4 +1,4 @@
-// Runs Metal kernels on the processor: one fiber per thread, threadgroups one after the other in a drawn
+// Runs kernels of GPUs on the processor: one fiber per thread, threadgroups one after the other in a drawn
 // order. Barriers and simd functions are meeting points; between two of them the threads of a threadgroup run
 // in a drawn order, one far ahead of the others, so that a missing barrier gives wrong numbers or a fault.
 // What Metal leaves undefined is a fault here: meeting points that not all threads reach, or different ones.

@@ -1,6 +1,6 @@
 // longjmp between stacks is what it is used for here; the fortified one refuses.
 #undef _FORTIFY_SOURCE
-#include "fibers.h"
+#include "gpu/fibers.h"
 
 #include <ucontext.h>
 

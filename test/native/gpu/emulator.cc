@@ -1,4 +1,4 @@
-#include "emulator.h"
+#include "gpu/emulator.h"
 
 #include <algorithm>
 #include <bit>
@@ -7,7 +7,7 @@
 #include <memory>
 #include <numeric>
 
-#include "fibers.h"
+#include "gpu/fibers.h"
 
 namespace k2::emulator {
 namespace {
