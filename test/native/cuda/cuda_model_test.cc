@@ -1,5 +1,5 @@
 // A whole model on the CUDA backend and the mock of a driver, whose kernels run only when somebody waits:
-// numbers of the reference, the same bits in any company, and failures of the driver at every call.
+// numbers of the portable kernels, the same bits in any company, and failures of the driver at every call.
 #include <cmath>
 
 #include "check.h"
@@ -15,8 +15,9 @@ struct CudaModel {
   std::unique_ptr<KimiK2> model;
 
   CudaModel(const TinyModel& tiny, uint64_t seed) { Make(tiny, MakeEmulatedCuda(seed, true)); }
+  // The CPU's portable kernels.
   explicit CudaModel(const TinyModel& tiny) {
-    Make(tiny, std::move(FindBackend("reference")->make({}).value()));
+    Make(tiny, std::move(FindBackend("cpu")->make({.isa = "scalar"}).value()));
   }
 
   void Make(const TinyModel& tiny, std::unique_ptr<Backend> backend) {
@@ -72,23 +73,28 @@ std::vector<float> TwoSteps(KimiK2& model) {
   return first;
 }
 
-TEST(cuda_model_gives_the_logits_of_the_reference) {
+TEST(cuda_model_gives_the_logits_of_the_portable_kernels) {
   for (const Storage experts : {Storage::kInt4, Storage::kF8E4m3}) {
     const TinyModel tiny = MakeTinyModel(Storage::kBf16, experts);
-    CudaModel cuda(tiny, 1), reference(tiny);
-    const std::vector<float> actual = TwoSteps(*cuda.model), expected = TwoSteps(*reference.model);
+    CudaModel cuda(tiny, 1), portable(tiny);
+    const std::vector<float> actual = TwoSteps(*cuda.model), expected = TwoSteps(*portable.model);
     const size_t vocab = static_cast<size_t>(tiny.spec.vocab);
     EXPECT(actual.size() == 7 * vocab);
+    int near = 0;
     for (size_t row = 0; row < 7; ++row) {
       double difference = 0, size = 0;
       for (size_t v = row * vocab; v < (row + 1) * vocab; ++v) {
         difference += std::pow(double{actual[v]} - expected[v], 2);
         size += std::pow(double{expected[v]}, 2);
       }
-      // Cache and inputs of products round to 2^-9 in each of three layers; rows of independent numbers would
+      // Both round cache and inputs of products alike, so they differ by their order of adding: 1e-5, and
+      // where a number lies between two of bf16, by one rounding to 2^-8. Rows of independent numbers would
       // be off by 1.4.
-      EXPECT(std::sqrt(difference / size) < 0.04);
+      const double error = std::sqrt(difference / size);
+      EXPECT(error < 0.015);
+      if (error < 1e-3) ++near;
     }
+    EXPECT(near >= 3);
   }
 }
 
