@@ -64,7 +64,7 @@ for (const [processor, sets] of Object.entries(processors)) {
   const only = asked.length > 0 ? asked : processor === "max" ? [...kernels, ...ops] : kernels;
   const program = [emulator, "-cpu", processor, join(work, "k2_tests"), ...only];
   const environment = { K2_EXPECTED_KERNEL_SETS: sets, K2_TEST_LEFT_OUT: "emulated metal, emulated cuda" };
-  const { passed, failed } = await runShared(processor, program, undefined, environment);
+  const { passed, failed } = await runShared(processor, program, { environment });
   console.log(`${processor} (${sets}): ${passed} passed, ${failed} failed`);
   total.passed += passed;
   total.failed += failed;
