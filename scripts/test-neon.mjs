@@ -40,6 +40,7 @@ step("cmake", [
   "-DCMAKE_EXE_LINKER_FLAGS=-static",
   "-DCMAKE_BUILD_TYPE=Release",
   "-DK2_TESTS=ON",
+  "-DK2_CUDA=OFF",
   "-DK2_WERROR=ON",
 ]);
 step("cmake", ["--build", work, "--parallel", String(availableParallelism())]);
