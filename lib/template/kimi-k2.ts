@@ -58,21 +58,24 @@ export function jsonTools(separators: "compact" | "spaced"): KimiK2Layout["write
 export class KimiK2Template implements ChatTemplate {
   readonly name: string;
   private readonly layout: KimiK2Layout;
+  /** Texts of lists that were declared before: a chat declares the same list in every prompt. */
+  private readonly declared = new WeakMap<readonly ToolDefinition[], string>();
 
   constructor(layout: KimiK2Layout) {
     this.name = layout.name;
     this.layout = layout;
   }
 
+  /** @param options The list of tools must not change afterwards. */
   render(messages: readonly Message[], options: RenderOptions = {}): Segment[] {
-    const { thinking, defaultSystem, writeTools } = this.layout;
+    const { thinking, defaultSystem } = this.layout;
     if (options.thinking === true && thinking === "never") {
       throw invalidArgument("false or undefined (this model does not think)", "thinking", true);
     }
     const writer = new SegmentWriter<KimiControl>();
     if (options.tools !== undefined && options.tools.length > 0) {
       writer.control("<|im_system|>").template("tool_declare").control("<|im_middle|>");
-      writer.content(writeTools(options.tools)).control("<|im_end|>");
+      writer.content(this.declare(options.tools)).control("<|im_end|>");
     }
     if (defaultSystem !== undefined && messages[0]?.role !== "system") {
       writer.control("<|im_system|>").template("system").control("<|im_middle|>");
@@ -87,6 +90,15 @@ export class KimiK2Template implements ChatTemplate {
       this.openBlock(writer, options.thinking);
     }
     return writer.segments;
+  }
+
+  private declare(tools: readonly ToolDefinition[]): string {
+    let text = this.declared.get(tools);
+    if (text === undefined) {
+      text = this.layout.writeTools(tools);
+      this.declared.set(tools, text);
+    }
+    return text;
   }
 
   /** The block of the answer to come. An empty, closed one is what history shows of turns without reasoning. */
