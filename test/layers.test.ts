@@ -76,7 +76,17 @@ const ROOMS: readonly Room[] = [
   {
     name: "chat",
     holds: ["lib/chat/"],
-    uses: ["errors", "sampling", "grammar (lib)", "compile", "tools", "template", "generate", "compact"],
+    uses: [
+      "errors",
+      "time slice",
+      "sampling",
+      "grammar (lib)",
+      "compile",
+      "tools",
+      "template",
+      "generate",
+      "compact",
+    ],
     typesOf: ["session"],
   },
   {
